@@ -1,0 +1,107 @@
+"""CHG: find out what every attention head of a language model does for a task.
+
+    import chg
+    model, tokenizer = chg.load_model("builtin:tiny")
+    data = chg.load_data("builtin:icl", tokenizer)
+    fit = chg.fit_gates(model, data, max_steps=200)
+    with chg.gated(model, fit.gates):
+        ...
+
+Names are loaded when first used, so that `import chg` costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from chg.ablation import ablate_heads
+    from chg.architectures import find_head_sites, register_architecture
+    from chg.config import (
+        AblationConfig,
+        AnalysisConfig,
+        ContrastConfig,
+        DataConfig,
+        FitConfig,
+        ModelConfig,
+    )
+    from chg.contrastive import ContrastResult, fit_contrastive
+    from chg.data import TokenData, load_data, load_prompts, tokenize_pairs, tokenize_texts
+    from chg.errors import ChgError
+    from chg.evaluation import evaluate, evaluate_gates
+    from chg.fitting import FitResult, fit_gates
+    from chg.gate_wrapper import attach, gated, get_attention_module
+    from chg.gates import HeadGates
+    from chg.loading import load_model
+    from chg.report import analyze
+    from chg.results import AblationResult
+    from chg.taxonomy import Taxonomy, classify_heads
+
+_HOMES = {
+    "ablation": ["ablate_heads"],
+    "architectures": ["find_head_sites", "register_architecture"],
+    "config": [
+        "AblationConfig",
+        "AnalysisConfig",
+        "ContrastConfig",
+        "DataConfig",
+        "FitConfig",
+        "ModelConfig",
+    ],
+    "contrastive": ["ContrastResult", "fit_contrastive"],
+    "data": ["TokenData", "load_data", "load_prompts", "tokenize_pairs", "tokenize_texts"],
+    "errors": ["ChgError"],
+    "evaluation": ["evaluate", "evaluate_gates"],
+    "fitting": ["FitResult", "fit_gates"],
+    "gate_wrapper": ["attach", "gated", "get_attention_module"],
+    "gates": ["HeadGates"],
+    "loading": ["load_model"],
+    "report": ["analyze"],
+    "results": ["AblationResult"],
+    "taxonomy": ["Taxonomy", "classify_heads"],
+}
+_HOME = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "AblationConfig",
+    "AblationResult",
+    "AnalysisConfig",
+    "ChgError",
+    "ContrastConfig",
+    "ContrastResult",
+    "DataConfig",
+    "FitConfig",
+    "FitResult",
+    "HeadGates",
+    "ModelConfig",
+    "Taxonomy",
+    "TokenData",
+    "ablate_heads",
+    "analyze",
+    "attach",
+    "classify_heads",
+    "evaluate",
+    "evaluate_gates",
+    "find_head_sites",
+    "fit_contrastive",
+    "fit_gates",
+    "gated",
+    "get_attention_module",
+    "load_data",
+    "load_model",
+    "load_prompts",
+    "register_architecture",
+    "tokenize_pairs",
+    "tokenize_texts",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'chg' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"chg.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

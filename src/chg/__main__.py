@@ -1,0 +1,7 @@
+"""`python -m chg`."""
+
+import sys
+
+from chg.cli import main
+
+sys.exit(main())

@@ -1,0 +1,157 @@
+"""Taking heads out and measuring what happens (METHOD.md, Ablation and importance scores).
+
+A job is a list of gate matrices: the baseline first, then one per step, each scored by
+`evaluate_gates`. `score = metric(ablated) - metric(baseline)` in nats per token, metric = mean
+log-probability of target tokens. Negative: important. Positive: anti-important.
+
+Standard errors treat sequences as the independent units and the metric as a ratio of sums
+(nats over tokens), so that rows of different lengths count as they do in the metric.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from chg.config import AblationConfig
+from chg.data.tokens import TokenData
+from chg.errors import GateError, ModelError
+from chg.evaluation import SequenceScores, evaluate_gates
+from chg.gate_wrapper import gate_shape
+from chg.gates import HeadGates
+from chg.progress import progress_bar
+from chg.provenance import describe_config, describe_model, package_versions
+from chg.results import AblationResult, HeadScore, Step
+
+Head = tuple[int, int]
+
+
+def ablate_heads(
+    model: nn.Module,
+    data: TokenData,
+    config: AblationConfig | None = None,
+    *,
+    gates: HeadGates | None = None,
+    show_progress: bool = True,
+    **settings: Any,
+) -> AblationResult:
+    """Ablate heads one at a time, or one after another.
+
+    Args:
+        model: a causal language model; left exactly as it was.
+        data: rows whose target tokens are scored.
+        config: all settings; or give single ones as keywords, `mode="sequential"`.
+        gates: the baseline all other heads stay at; all heads open if not given.
+        show_progress: a progress bar with the time left, on a terminal.
+        settings: fields of `AblationConfig`.
+
+    Raises:
+        ArchitectureError: the model's heads cannot be found.
+        GateError: the gates do not fit the model.
+
+    Example:
+        >>> result = ablate_heads(model, data, gates=HeadGates.load("gates_init.pt"))
+        >>> result.scores[0, 3]  # doctest: +SKIP
+    """
+    config = config or AblationConfig(**settings)
+    shape = gate_shape(model)
+    baseline = torch.ones(shape) if gates is None else gates.values
+    if tuple(baseline.shape) != shape:
+        raise GateError(
+            f"the gates are {tuple(baseline.shape)}, the model has {shape[0]} layers x {shape[1]} "
+            "heads; they belong to another model"
+        )
+    heads = head_order(config, shape)
+    matrices = _matrices(config, baseline, heads)
+    began = time.perf_counter()
+    scores = []
+    with progress_bar(1 + len(heads), "ablating heads", show=show_progress, unit="head") as bar:
+        for score in evaluate_gates(model, data, matrices, batch_size=config.batch_size):
+            if not np.isfinite(score.mean_target_logprob):
+                raise ModelError(
+                    "the model's log-probabilities are NaN or infinite; try --dtype float32, or "
+                    "check the model"
+                )
+            scores.append(score)
+            bar.update()
+    seconds = time.perf_counter() - began
+    individual = config.mode == "individual"
+    return AblationResult(
+        mode=config.mode,
+        model=describe_model(model)["model"],
+        dataset=data.name,
+        baseline=scores[0].mean_target_logprob,
+        num_sequences=len(data),
+        num_target_tokens=data.num_target_tokens,
+        seconds=seconds,
+        order=None if individual else config.ablation_order,
+        heads=_head_scores(heads, scores) if individual else (),
+        steps=() if individual else _steps(heads, scores),
+        metadata={
+            **describe_model(model),
+            "data_fingerprint": data.fingerprint,
+            "gates": None if gates is None else gates.metadata,
+            "configuration": describe_config(config),
+            "versions": package_versions(),
+        },
+    )
+
+
+def head_order(config: AblationConfig, shape: tuple[int, int]) -> list[Head]:
+    """The order in which heads are taken out; individual ablation goes forward."""
+    heads = [(layer, head) for layer in range(shape[0]) for head in range(shape[1])]
+    if config.mode == "individual" or config.ablation_order == "forward":
+        return heads
+    if config.ablation_order == "backward":
+        return heads[::-1]
+    shuffled = np.random.default_rng(config.seed).permutation(len(heads))
+    return [heads[i] for i in shuffled]
+
+
+def _matrices(
+    config: AblationConfig, baseline: Float[Tensor, "layer head"], heads: list[Head]
+) -> Iterator[Float[Tensor, "layer head"]]:
+    yield baseline
+    gates = baseline.clone()
+    for layer, head in heads:
+        if config.mode == "individual":
+            gates = baseline.clone()
+        gates[layer, head] = 0
+        yield gates.clone()
+
+
+def score_difference(after: SequenceScores, before: SequenceScores) -> tuple[float, float | None]:
+    """Difference of the metric and its standard error over sequences (None for one sequence)."""
+    tokens = before.counts.sum()
+    differences = after.logprob_sums - before.logprob_sums
+    score = differences.sum() / tokens
+    n = len(differences)
+    if n < 2:
+        return float(score), None
+    residuals = differences - score * before.counts
+    return float(score), float(np.sqrt(n / (n - 1) * (residuals**2).sum()) / tokens)
+
+
+def _head_scores(heads: list[Head], scores: list[SequenceScores]) -> tuple[HeadScore, ...]:
+    baseline, *ablated = scores
+    return tuple(
+        HeadScore(layer, head, *score_difference(after, baseline))
+        for (layer, head), after in zip(heads, ablated, strict=True)
+    )
+
+
+def _steps(heads: list[Head], scores: list[SequenceScores]) -> tuple[Step, ...]:
+    baseline = scores[0]
+    steps = []
+    for i, (layer, head) in enumerate(heads, start=1):
+        score, stderr = score_difference(scores[i], baseline)
+        delta, _ = score_difference(scores[i], scores[i - 1])
+        metric = scores[i].mean_target_logprob
+        steps.append(Step(i, layer, head, metric, score, delta, stderr))
+    return tuple(steps)

@@ -1,0 +1,211 @@
+"""Where a model's attention heads are: a table, then a structural probe, then the user's word.
+
+A head exists only *before* the attention output projection: its output is one slice of that
+projection's input. So all this module has to find is, per layer, the projection and the number of
+heads that share its input (METHOD.md, Gates). Sizes are read from the projection itself, because
+`hidden_size` is wrong wherever a configuration sets `head_dim` on its own.
+
+1. Find the stack of decoder layers: the first `ModuleList` in which every layer has attention.
+2. In each layer take the attention module and its output projection by name: the registered
+   layout or the table's for this `model_type`, otherwise the names the field uses.
+3. Heads come from the configuration, `head_dim` from the projection; both are cross-checked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from chg.errors import ArchitectureError
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The two names that lead from a decoder layer to its output projection."""
+
+    attention: str
+    """Attribute of the layer that holds the attention module, dotted if nested."""
+    projection: str
+    """Attribute of the attention module that is the output projection."""
+
+
+LAYOUTS: dict[str, Layout] = {
+    "gpt2": Layout("attn", "c_proj"),
+    "llama": Layout("self_attn", "o_proj"),
+    "mistral": Layout("self_attn", "o_proj"),
+    "opt": Layout("self_attn", "out_proj"),
+}
+"""Known layouts by the configuration's `model_type`. Others are probed for."""
+
+PROBED_ATTENTION = ("self_attn", "attn", "attention", "self_attention", "attn.attention")
+PROBED_PROJECTION = ("o_proj", "out_proj", "c_proj", "dense", "wo")
+
+_registered: dict[str, Layout] = {}
+
+
+def register_architecture(model_type: str, *, attention: str, projection: str) -> None:
+    """Say where the heads of a model family are; overrides the table and the probe.
+
+    Args:
+        model_type: `model.config.model_type` of the family.
+        attention: name of the attention module inside a decoder layer, e.g. `"self_attn"`.
+        projection: name of the output projection inside the attention module, e.g. `"o_proj"`.
+
+    Example:
+        >>> register_architecture("mymodel", attention="mixer", projection="out")
+    """
+    _registered[model_type] = Layout(attention, projection)
+
+
+@dataclass(frozen=True)
+class HeadSite:
+    """The heads of one layer: the projection they feed, and how they share its input."""
+
+    layer: int
+    path: str
+    """Dotted path of the projection from the model, for people."""
+    attention: nn.Module
+    projection: nn.Module
+    num_heads: int
+    head_dim: int
+    num_kv_heads: int
+
+
+def find_head_sites(model: nn.Module) -> list[HeadSite]:
+    """Find the attention output projection of every decoder layer, in order.
+
+    Raises:
+        ArchitectureError: nothing that looks like attention was found, or the sizes contradict
+            each other; the message shows the attention part of the model and the call that
+            registers it.
+    """
+    config = _text_config(model)
+    model_type = getattr(config, "model_type", type(model).__name__)
+    layout = _registered.get(model_type) or LAYOUTS.get(model_type)
+    for path, layers in _module_lists(model):
+        found = [_locate(layer, layout) for layer in layers]
+        located = [f for f in found if f is not None]
+        if located and len(located) == len(found):
+            names = [f"{path}.{i}.{name}" for i, (name, _, _) in enumerate(located)]
+            sites = [
+                _site(config, i, names[i], attention, projection)
+                for i, (_, attention, projection) in enumerate(located)
+            ]
+            return _uniform(sites)
+    raise ArchitectureError(_not_found(model, model_type, layout))
+
+
+def architecture_name(model: nn.Module) -> str:
+    """The configuration's `model_type`, or the class name where there is none."""
+    return str(getattr(_text_config(model), "model_type", type(model).__name__))
+
+
+def input_device(model: nn.Module) -> torch.device:
+    """The device token ids go to: that of the input embedding."""
+    device: torch.device = model.get_input_embeddings().weight.device  # type: ignore[operator]
+    return device
+
+
+def model_name(model: nn.Module) -> str:
+    """The name the model was loaded by, or its class where it was not loaded."""
+    name = getattr(getattr(model, "config", None), "_name_or_path", "")
+    return str(name) or type(model).__name__
+
+
+def _text_config(model: nn.Module) -> Any:
+    config = getattr(model, "config", None)
+    get_text_config = getattr(config, "get_text_config", None)
+    return get_text_config() if callable(get_text_config) else config
+
+
+def _module_lists(model: nn.Module) -> Iterator[tuple[str, nn.ModuleList]]:
+    for path, module in model.named_modules():
+        if isinstance(module, nn.ModuleList) and len(module) > 0:
+            yield path, module
+
+
+def _child(module: nn.Module, dotted: str) -> nn.Module | None:
+    for name in dotted.split("."):
+        child = getattr(module, name, None)
+        if not isinstance(child, nn.Module):
+            return None
+        module = child
+    return module
+
+
+def _locate(layer: nn.Module, layout: Layout | None) -> tuple[str, nn.Module, nn.Module] | None:
+    """Find (name inside the layer, attention, projection), or None where there is no attention."""
+    attention_names = (layout.attention,) if layout else PROBED_ATTENTION
+    projection_names = (layout.projection,) if layout else PROBED_PROJECTION
+    for attention_name in attention_names:
+        attention = _child(layer, attention_name)
+        if attention is None:
+            continue
+        for projection_name in projection_names:
+            projection = _child(attention, projection_name)
+            if projection is not None and _in_features(projection) is not None:
+                return f"{attention_name}.{projection_name}", attention, projection
+    return None
+
+
+def _in_features(projection: nn.Module) -> int | None:
+    """Width of a projection's input; GPT-2's `Conv1D` stores its weight as [input, output]."""
+    in_features = getattr(projection, "in_features", getattr(projection, "nx", None))
+    return None if in_features is None else int(in_features)
+
+
+def _site(
+    config: Any, layer: int, path: str, attention: nn.Module, projection: nn.Module
+) -> HeadSite:
+    width = _in_features(projection) or 0
+    num_heads = getattr(config, "num_attention_heads", None) or getattr(attention, "num_heads", 0)
+    if not isinstance(num_heads, int) or num_heads < 1:
+        raise ArchitectureError(
+            f"the configuration of this model does not say how many heads feed {path}: "
+            f"num_attention_heads is {num_heads!r}"
+        )
+    if width % num_heads:
+        raise ArchitectureError(
+            f"{path} takes {width} values, which {num_heads} heads (num_attention_heads) do not "
+            "divide; correct the configuration, or name the right projection with "
+            "chg.register_architecture(...)"
+        )
+    head_dim = width // num_heads
+    stated = getattr(attention, "head_dim", head_dim)
+    if isinstance(stated, int) and stated != head_dim:
+        raise ArchitectureError(
+            f"{path} takes {width} values = {num_heads} heads of {head_dim}, but the attention "
+            f"module says head_dim {stated}; name the right projection with "
+            "chg.register_architecture(...)"
+        )
+    num_kv_heads = getattr(config, "num_key_value_heads", None) or num_heads
+    return HeadSite(layer, path, attention, projection, num_heads, head_dim, num_kv_heads)
+
+
+def _uniform(sites: list[HeadSite]) -> list[HeadSite]:
+    counts = {site.num_heads for site in sites}
+    if len(counts) > 1:
+        raise ArchitectureError(
+            f"layers of different head counts {sorted(counts)} are not supported yet"
+        )
+    return sites
+
+
+def _not_found(model: nn.Module, model_type: str, layout: Layout | None) -> str:
+    lists = sorted(_module_lists(model), key=lambda item: len(item[1]), reverse=True)
+    shown = f"{lists[0][0]}.0:\n{lists[0][1][0]}" if lists else str(model)
+    looked = (
+        f"{layout.attention}.{layout.projection}"
+        if layout
+        else f"{{{','.join(PROBED_ATTENTION)}}}.{{{','.join(PROBED_PROJECTION)}}}"
+    )
+    return (
+        f"no attention output projection found in {type(model).__name__} (model_type "
+        f"{model_type!r}); looked for {looked} in every layer. Register it with "
+        f'chg.register_architecture("{model_type}", attention="NAME_IN_LAYER", '
+        f'projection="NAME_IN_ATTENTION"), reading the names off this layer:\n{shown}'
+    )

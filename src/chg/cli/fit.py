@@ -1,0 +1,102 @@
+"""`chg fit`: load, fit, save, and a table of what came out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from chg.cli.common import figure, print_table, require_gate_file_name, say
+from chg.cli.parsing import flat_settings
+from chg.config import DataConfig, FitConfig, ModelConfig, Reporter
+
+if TYPE_CHECKING:
+    from chg.fitting import FitResult
+
+EXAMPLES = """\
+  chg fit --model builtin:tiny --dataset builtin:icl --out gates_init.pt
+  chg fit --model gpt2 --init gates_init.pt --out gates_removal.pt --lambda_reg 0.1"""
+
+
+@dataclass(frozen=True)
+class Output:
+    """What is started from and where the gates go."""
+
+    out: str = "gates.pt"
+    """Gate file to write, .pt or .safetensors."""
+    init: str | None = None
+    """Gate file to start from, such as the initialisation (G0) for retention and removal."""
+    report_to: Reporter = "none"
+    """Experiment tracker that receives the figures of every update."""
+    quiet: bool = False
+    """No progress bar and no log, only results, warnings and errors."""
+    config: str | None = None
+    """YAML file of settings by flag name; flags override it."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """Fit one gate per attention head, with the model's weights frozen.
+
+    Minimises NLL + lambda_reg * mean(gate logits): 0 preserves behaviour (G0), below 0 pushes gates
+    open (retention, G+), above 0 pushes them closed (removal, G-).
+    """
+
+    output: Output = field(default_factory=Output)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    fit: FitConfig = field(default_factory=FitConfig)
+
+
+def run(command: Command) -> None:
+    """Fit and save."""
+    from chg.cli.inputs import load_gates, load_inputs
+    from chg.data.loading import load_held_out
+    from chg.errors import DivergedError
+    from chg.files import ensure_writable
+    from chg.fitting import fit_gates
+    from chg.gates import HeadGates
+    from chg.tracking import tracker
+
+    require_gate_file_name(command.output.out)
+    out = ensure_writable(command.output.out)
+    init = load_gates(command.output.init)
+    model, tokenizer, data = load_inputs(command.model, command.data, command.fit.seed, init)
+    data, held_out = load_held_out(
+        command.data, data, tokenizer, rows=command.fit.eval_rows, seed=command.fit.seed
+    )
+    settings = flat_settings(command)
+    try:
+        with tracker(command.output.report_to, settings) as report:
+            result = fit_gates(
+                model,
+                data,
+                command.fit,
+                init=init,
+                held_out=held_out,
+                show_progress=not command.output.quiet,
+                report=report,
+            )
+    except DivergedError as error:
+        kept = out.with_name(f"{out.stem}.last_good{out.suffix}")
+        HeadGates(error.last_good[0], {"diverged": str(error)}).save(kept)  # type: ignore[index]
+        raise DivergedError(f"{error}. The gates before it are in {kept}", None) from error
+    gates = replace(result.gates, metadata={**result.gates.metadata, "configuration": settings})
+    gates.save(out)
+    _print(result, command)
+
+
+def _print(result: FitResult, command: Command) -> None:
+    print_table(
+        f"{command.model.model}, lambda_reg {command.fit.lambda_reg:g}: NLL in nats per token",
+        ("", "ungated", "gated"),
+        (
+            ("train", figure(result.nll_ungated_train), figure(result.nll_gated_train)),
+            ("held-out", figure(result.nll_ungated_held_out), figure(result.nll_gated_held_out)),
+        ),
+    )
+    say(f"gates: {result.gates.counts}")
+    say(
+        f"{result.updates} updates in {result.seconds:.1f} s, "
+        f"{result.tokens_per_second:,.0f} tokens per second"
+    )
+    say(f"wrote {command.output.out}")

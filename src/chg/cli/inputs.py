@@ -1,0 +1,79 @@
+"""Loading what a verb works on, in the order that fails fastest."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from dataclasses import replace
+from typing import Any
+
+from chg.architectures import architecture_name, model_name
+from chg.config import DataConfig, ModelConfig
+from chg.data.loading import load_data
+from chg.data.tokens import TokenData
+from chg.errors import GateError
+from chg.gate_wrapper import gate_shape
+from chg.gates import HeadGates
+from chg.loading import load_model, use_cache_when_hub_unreachable
+
+logger = logging.getLogger(__name__)
+
+
+def load_gates(path: str | None) -> HeadGates | None:
+    """Load a gate file, if one was given."""
+    return None if path is None else HeadGates.load(path)
+
+
+def load_checked_model(config: ModelConfig, gates: HeadGates | None) -> tuple[Any, Any]:
+    """Load a model and its tokenizer, and see that its heads are found and the gates fit it.
+
+    Raises:
+        ModelError, ArchitectureError: the model cannot be loaded, or its heads not found.
+        GateError: the gates have another shape.
+    """
+    use_cache_when_hub_unreachable()
+    if not (logger.isEnabledFor(logging.INFO) and sys.stderr.isatty()):
+        from transformers.utils.logging import disable_progress_bar
+
+        disable_progress_bar()
+    model, tokenizer = load_model(config)
+    shape = gate_shape(model)
+    if gates is not None:
+        if tuple(gates.logits.shape) != shape:
+            raise GateError(
+                f"the gate file holds {gates.num_layers} layers x {gates.num_heads} heads, "
+                f"{config.model} has {shape[0]} x {shape[1]}; it belongs to another model"
+            )
+        _warn_other_model(gates, model)
+    return model, tokenizer
+
+
+def load_inputs(
+    model_config: ModelConfig, data_config: DataConfig, seed: int, gates: HeadGates | None
+) -> tuple[Any, Any, TokenData]:
+    """Load model, tokenizer and rows.
+
+    Raises:
+        ChgError: whatever is wrong with them.
+    """
+    model, tokenizer = load_checked_model(model_config, gates)
+    data_config = fit_to_context(data_config, model)
+    return model, tokenizer, load_data(data_config, tokenizer, seed=seed)
+
+
+def fit_to_context(config: DataConfig, model: Any) -> DataConfig:
+    """Rows are never longer than the positions the model has."""
+    positions = getattr(model.config, "max_position_embeddings", None)
+    if not isinstance(positions, int) or positions >= config.max_length:
+        return config
+    return replace(config, max_length=positions)
+
+
+def _warn_other_model(gates: HeadGates, model: Any) -> None:
+    """A gate file of the same shape may still be another model's."""
+    there = gates.metadata.get("model")
+    here = model_name(model)
+    if there and there.rstrip("/").split("/")[-1] != here.rstrip("/").split("/")[-1]:
+        logger.warning("the gates were fitted on %s, not on %s", there, here)
+    elif gates.metadata.get("architecture", architecture_name(model)) != architecture_name(model):
+        logger.warning("the gates were fitted on a %s model", gates.metadata["architecture"])

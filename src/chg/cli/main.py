@@ -1,0 +1,89 @@
+"""Dispatch: find the verb, parse its flags, run it, turn errors into one line and an exit code."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+
+from chg.cli.parsing import UsageError, parse_command
+from chg.errors import ChgError
+
+VERBS = {
+    "fit": "fit one gate per head: initialisation, retention or removal",
+    "ablate": "take heads out and measure what happens, one by one or one after another",
+    "contrast": "fit gates that keep one behaviour and lose another",
+    "analyze": "draw and rank: pictures, head_rankings.csv and summary_report.txt",
+    "demo": "all of it on the built-in model: three fits, ablation, analysis, in plain words",
+}
+"""Verbs and what they do; each lives in `chg.cli.VERB`."""
+
+USAGE_EXIT = 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code.
+
+    0 for success, 2 for bad input (one line on stderr says what is wrong and what to do), 130 for
+    an interrupt.
+    """
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        _out(_overview())
+        return 0
+    verb, rest = arguments[0], arguments[1:]
+    if verb == "--version":
+        _out(_version())
+        return 0
+    try:
+        if verb not in VERBS:
+            raise UsageError(f"unknown command {verb!r}; choose from {', '.join(VERBS)}")
+        module = importlib.import_module(f"chg.cli.{verb}")
+        command = parse_command(module.Command, rest, verb, module.EXAMPLES)
+        _set_up(quiet=getattr(command.output, "quiet", False))
+        module.run(command)
+    except ChgError as error:
+        print(f"chg {verb}: {error}", file=sys.stderr)  # noqa: T201
+        return USAGE_EXIT
+    except KeyboardInterrupt:
+        print(f"chg {verb}: interrupted; nothing half-written", file=sys.stderr)  # noqa: T201
+        return 130
+    return 0
+
+
+def _set_up(*, quiet: bool) -> None:
+    """Log to stderr, and keep the libraries underneath from talking over us."""
+    level = logging.WARNING if quiet else logging.INFO
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("chg").setLevel(level)
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1" if quiet else "0")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    warnings.filterwarnings("ignore", category=FutureWarning)
+
+
+def _overview() -> str:
+    width = max(map(len, VERBS))
+    verbs = "\n".join(f"  {name:<{width}}  {text}" for name, text in VERBS.items())
+    return (
+        "Contextual Head Gating: what every attention head of a language model does for a task.\n\n"
+        f"usage: chg VERB [OPTIONS]\n\n{verbs}\n\n"
+        "chg VERB --help lists every option with its default, and examples.\n"
+        "Start with: chg demo"
+    )
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("chg")
+    except PackageNotFoundError:
+        return "unknown (not installed)"
+
+
+def _out(text: str) -> None:
+    print(text)  # noqa: T201

@@ -1,0 +1,130 @@
+"""Flags and YAML into one dataclass: defaults < `--config FILE.yaml` < flags.
+
+tyro does the parsing; a YAML file is turned into flags that come before the user's own, so both are
+checked in the same way and the later one wins. This is the only module that knows tyro.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import inspect
+import io
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from chg.errors import ConfigError
+
+Command = TypeVar("Command")
+
+
+class UsageError(ConfigError):
+    """The command line itself is wrong."""
+
+
+def parse_command(
+    command: type[Command], arguments: Sequence[str], verb: str, examples: str
+) -> Command:
+    """Parse flags into `command`, a dataclass of config dataclasses whose fields are the flags.
+
+    Raises:
+        UsageError: a flag or value is wrong.
+        ConfigError: a value is outside what it may be.
+        SystemExit: with code 0, after `--help`.
+    """
+    import tyro
+
+    arguments = [*_from_yaml(command, _config_file(arguments)), *arguments]
+    doc = inspect.getdoc(command)
+    captured = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(captured):
+            return tyro.cli(
+                command,
+                args=arguments,
+                prog=f"chg {verb}",
+                description=f"{doc}\n\nExamples:\n{examples.rstrip()}\n",
+                use_underscores=True,
+                config=(tyro.conf.OmitArgPrefixes,),
+            )
+    except SystemExit as error:
+        if not error.code:
+            raise
+        raise UsageError(f"{_one_line(captured.getvalue())} (chg {verb} --help)") from None
+    finally:
+        if sys.exc_info()[0] is None:
+            sys.stderr.write(captured.getvalue())
+
+
+def flat_settings(command: Any) -> dict[str, Any]:
+    """All flags of a parsed command with their values, as a YAML file would give them."""
+    settings: dict[str, Any] = {}
+    for section in dataclasses.fields(command):
+        settings.update(dataclasses.asdict(getattr(command, section.name)))
+    settings.pop("config", None)
+    return settings
+
+
+def _config_file(arguments: Sequence[str]) -> str | None:
+    for i, argument in enumerate(arguments):
+        name, equals, value = argument.partition("=")
+        if name == "--config":
+            if equals:
+                return value
+            if i + 1 < len(arguments):
+                return arguments[i + 1]
+    return None
+
+
+def _from_yaml(command: type, path: str | None) -> list[str]:
+    """A YAML file of settings as flags."""
+    if path is None:
+        return []
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"config file {path} cannot be read: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"config file {path} is not YAML: {_one_line(str(error))}") from error
+    if content is None:
+        return []
+    if not isinstance(content, dict):
+        raise ConfigError(f"config file {path} must hold `name: value` lines")
+    known = {name for section in _sections(command) for name in section}
+    flags: list[str] = []
+    for key, value in content.items():
+        name = str(key).replace("-", "_")
+        if name not in known or name == "config":
+            raise ConfigError(f"config file {path}: unknown setting {key!r}")
+        if isinstance(value, bool):
+            flags.append(f"--{name}" if value else f"--no_{name}")
+        else:
+            flags += [f"--{name}", str(value)]
+    return flags
+
+
+def _sections(command: type) -> list[list[str]]:
+    defaults = command()
+    return [
+        [field.name for field in dataclasses.fields(getattr(defaults, section.name))]
+        for section in dataclasses.fields(defaults)
+    ]
+
+
+def _one_line(text: str) -> str:
+    """The message out of tyro's framed error, up to its first rule or empty line."""
+    words: list[str] = []
+    for line in text.splitlines():
+        content = line.strip("│ ")
+        if content.startswith(("╭", "╰")):
+            continue
+        if not content or content.startswith("──"):
+            if words:
+                break
+            continue
+        words.append(content)
+    return " ".join(words) or "the command line could not be read"

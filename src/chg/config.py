@@ -1,0 +1,225 @@
+"""Every setting of every command, as frozen dataclasses: defaults < YAML file < flags.
+
+The text under a field is its help on the command line. The same objects serve Python, YAML and the
+command line; each validates itself once, when it is made. Nothing heavy is imported here, so that
+`--help` answers at once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from chg.errors import ConfigError
+
+DEFAULT_DATASET = "wikitext"
+DEFAULT_DATASET_CONFIG = "wikitext-2-raw-v1"
+
+Dtype = Literal["auto", "float32", "bfloat16", "float16", "float64"]
+"""auto: float32 on a CPU, the checkpoint's own elsewhere. Gates and the loss are float32 always."""
+
+AblationMode = Literal["individual", "sequential"]
+"""individual: every head alone. sequential: one after another, each left out from then on."""
+
+AblationOrder = Literal["forward", "backward", "random"]
+"""forward: layer 0 up, head 0 up. backward: the exact reverse. random: drawn from the seed."""
+
+LambdaScale = Literal["mean", "per_head"]
+"""mean: the regulariser averages over heads. per_head: it sums, as the paper's equation does."""
+
+Reporter = Literal["none", "wandb", "tensorboard", "trackio"]
+"""Experiment trackers, through accelerate."""
+
+
+def _positive(**settings: float | None) -> None:
+    for name, value in settings.items():
+        if value is not None and not value > 0:
+            raise ConfigError(f"--{name} must be greater than 0, got {value}")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Which model, and how it is loaded."""
+
+    model: str = "gpt2"
+    """Hub name, local folder, or builtin:tiny (ships with chg, needs no network)."""
+    revision: str | None = None
+    """Branch, tag or commit of the model on the hub."""
+    dtype: Dtype = "auto"
+    """Precision of the weights; auto is float32 on a CPU and the checkpoint's own elsewhere."""
+    device: str = "auto"
+    """auto (a GPU where there is one), cpu, cuda, cuda:1, mps ..."""
+    device_map: str | None = None
+    """Let accelerate place the model, e.g. auto; replaces --device."""
+    attn_implementation: str | None = None
+    """sdpa, eager, flash_attention_2 ...; the model's default if not given."""
+    trust_remote_code: bool = False
+    """Run model code that comes with the checkpoint. Only for authors you trust."""
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which rows, and which of their tokens are scored."""
+
+    dataset: str = DEFAULT_DATASET
+    """Hub name, local folder, a .jsonl .json .csv .parquet or .txt file, or builtin:icl,
+    builtin:instruction, builtin:aba, builtin:copy."""
+    dataset_config: str | None = None
+    """Configuration of the dataset; wikitext takes wikitext-2-raw-v1 if none is given."""
+    dataset_split: str = "train"
+    """Split, slices allowed: train[:100], train[:1%]; auto is validation where there is one, else
+    train."""
+    text_column: str | None = None
+    """Column of plain text: every token but the first is scored (default: text)."""
+    prompt_column: str | None = None
+    """Column of prompts, read but not scored (default: prompt)."""
+    target_column: str | None = None
+    """Column of targets: only their tokens are scored (default: target)."""
+    separator: str = " "
+    """Put between prompt and target where neither brings white space."""
+    chat_template: bool = False
+    """Wrap each prompt as a user's turn in the tokenizer's chat template."""
+    max_length: int = 512
+    """Cut rows to this many tokens (text: the end; prompt and target: the prompt's beginning)."""
+    limit: int | None = None
+    """Use at most this many rows, drawn with the seed; 0 is all."""
+
+    def __post_init__(self) -> None:
+        if self.max_length < 2:
+            raise ConfigError(f"--max_length must be at least 2, got {self.max_length}")
+        if self.limit is not None and self.limit < 0:
+            raise ConfigError(f"--limit must be 0 (all rows) or more, got {self.limit}")
+        if bool(self.prompt_column) != bool(self.target_column):
+            raise ConfigError("--prompt_column and --target_column go together")
+        if self.text_column and self.prompt_column:
+            raise ConfigError("give --text_column, or --prompt_column and --target_column")
+
+    @property
+    def resolved_config(self) -> str | None:
+        """The configuration to load, with wikitext's default filled in."""
+        if self.dataset_config is None and self.dataset == DEFAULT_DATASET:
+            return DEFAULT_DATASET_CONFIG
+        return self.dataset_config
+
+
+@dataclass(frozen=True)
+class OptimiserConfig:
+    """How gates are optimised."""
+
+    lambda_reg: float = 0.0
+    """Regularisation: 0 initialisation (G0), < 0 retention (G+, gates pushed up; typically -0.1 to
+    -0.5), > 0 removal (G-, gates pushed down; typically 0.1 to 0.5)."""
+    lr: float = 0.01
+    """Fraction of the full gate range one update may move a gate; falls to a tenth. 0.005 to
+    0.05."""
+    epochs: int = 3
+    """Passes over the rows. Updates matter, not epochs: 200 to 500 are usually enough."""
+    max_steps: int | None = None
+    """Stop after this many updates, whatever --epochs says."""
+    batch_size: int = 4
+    """Rows per forward pass."""
+    grad_accum_steps: int = 1
+    """Forward passes per update; the update sees batch_size x grad_accum_steps rows."""
+    seed: int = 42
+    """Seed of the starting gates, the order of rows and the choice of rows."""
+    gate_init: str = "random"
+    """Start of the gates: random (uniform in 0.02 to 0.98), open (0.98), or a number in (0, 1)."""
+    lambda_scale: LambdaScale = "mean"
+    """mean: lambda_reg times the mean of the clamped logits; per_head: times their sum."""
+    paper_clip: bool = False
+    """Reproduce the published clip, which gives a gate outside its range no push back."""
+
+    def __post_init__(self) -> None:
+        _positive(
+            lr=self.lr,
+            epochs=self.epochs,
+            max_steps=self.max_steps,
+            batch_size=self.batch_size,
+            grad_accum_steps=self.grad_accum_steps,
+        )
+        if self.gate_init not in ("random", "open"):
+            try:
+                inside = 0 < float(self.gate_init) < 1
+            except ValueError:
+                inside = False
+            if not inside:
+                raise ConfigError(
+                    f"--gate_init must be random, open, or a number between 0 and 1, "
+                    f"got {self.gate_init!r}"
+                )
+
+
+@dataclass(frozen=True)
+class FitConfig(OptimiserConfig):
+    """How gates are fitted."""
+
+    eval_rows: int = 64
+    """Rows of training and of held-out data on which NLL figures are measured."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _positive(eval_rows=self.eval_rows)
+
+
+@dataclass(frozen=True)
+class ContrastConfig(OptimiserConfig):
+    """How contrastive gates are fitted (paper, eq. 2)."""
+
+    epochs: int = 5
+    """Passes over the smaller side's rows."""
+    alpha: float = 1.0
+    """Weight of forgetting; 0 is plain retention."""
+    bound: float = 5.0
+    """Nats per token by which the retain side must beat the forget side; more earns nothing."""
+    starts: int = 4
+    """Starting points fitted side by side; the best on held-out rows is kept."""
+    eval_rows: int = 256
+    """Held-out rows of each side on which NLL and accuracy are measured."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _positive(bound=self.bound, starts=self.starts, eval_rows=self.eval_rows)
+        if self.alpha < 0:
+            raise ConfigError(f"--alpha must be 0 or more, got {self.alpha}")
+
+
+@dataclass(frozen=True)
+class AblationConfig:
+    """Which heads are taken out, in which way."""
+
+    mode: AblationMode = "individual"
+    """individual: every head alone; sequential: one after another, left out from then on."""
+    ablation_order: AblationOrder = "forward"
+    """Order of sequential ablation; random follows the seed."""
+    batch_size: int = 4
+    """Rows per forward pass."""
+    seed: int = 42
+    """Seed of the random order and of the choice of rows."""
+
+    def __post_init__(self) -> None:
+        _positive(batch_size=self.batch_size)
+
+
+@dataclass(frozen=True)
+class AnalysisConfig:
+    """What is drawn and listed from results on disk."""
+
+    results: str = "ablation_results.json"
+    """Results of chg ablate."""
+    gates: str | None = None
+    """Gate file whose values are shown beside the scores."""
+    gates_retention: str | None = None
+    """Gate file of the retention fit (G+); with --gates_removal it gives every head a role."""
+    gates_removal: str | None = None
+    """Gate file of the removal fit (G-)."""
+    output_dir: str = "analysis_output"
+    """Folder for the pictures, head_rankings.csv and summary_report.txt."""
+    top_k: int = 50
+    """Length of the report's lists; the csv always holds every head."""
+
+    def __post_init__(self) -> None:
+        _positive(top_k=self.top_k)
+        if bool(self.gates_retention) != bool(self.gates_removal):
+            raise ConfigError(
+                "--gates_retention and --gates_removal go together: a role needs both fits"
+            )

@@ -1,0 +1,124 @@
+"""Rows by name: the hub, local folders and files, and what ships with chg."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from chg.errors import DataError
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+FILE_FORMATS = {
+    ".jsonl": "json",
+    ".json": "json",
+    ".csv": "csv",
+    ".parquet": "parquet",
+    ".txt": "text",
+}
+BUILTIN_PREFIX = "builtin:"
+
+
+class SplitNotFoundError(DataError):
+    """The dataset exists but has no such split."""
+
+
+def resolve_split(name: str, config: str | None, split: str) -> tuple[Dataset, str]:
+    """Load the rows of a split, where `auto` is `validation` if there is one and `train` if not.
+
+    Returns:
+        The rows, and the split they are of.
+
+    Raises:
+        DataError: as `read_rows`.
+    """
+    if split != "auto":
+        return read_rows(name, config, split), split
+    try:
+        return read_rows(name, config, "validation"), "validation"
+    except SplitNotFoundError:
+        return read_rows(name, config, "train"), "train"
+
+
+def read_rows(name: str, config: str | None, split: str) -> Dataset:
+    """Load the rows of one split.
+
+    Args:
+        name: `builtin:NAME`, a local file or folder, or a name on the hub.
+        config: configuration of the dataset, if it has several.
+        split: split with optional slice, `train[:100]`.
+
+    Raises:
+        DataError: with what was wrong and what is there instead.
+    """
+    if name.startswith(BUILTIN_PREFIX):
+        return _builtin(name.removeprefix(BUILTIN_PREFIX), config, split)
+    path = Path(name)
+    if path.is_file():
+        if path.suffix not in FILE_FORMATS:
+            raise DataError(
+                f"{name} has an ending that is not read; use one of {', '.join(FILE_FORMATS)}"
+            )
+        return _load(FILE_FORMATS[path.suffix], None, split, name, data_files=str(path))
+    if not path.is_dir() and (path.suffix in FILE_FORMATS or name.startswith((".", "/", "~"))):
+        raise DataError(f"data file {name} does not exist")
+    return _load(name, config, split, name)
+
+
+def _builtin(name: str, config: str | None, split: str) -> Dataset:
+    from datasets import Dataset
+
+    from chg.builtin.tasks import builtin_rows
+
+    base, _, slice_ = split.partition("[")
+    rows = Dataset.from_list(builtin_rows(name, config, base))
+    if not slice_:
+        return rows
+    return rows.select(_slice(slice_.rstrip("]"), len(rows), split))
+
+
+def _slice(text: str, total: int, split: str) -> range:
+    """`:100`, `5:10`, `:5%` as the datasets library means them."""
+
+    def bound(part: str, default: int) -> int:
+        if not part:
+            return default
+        return int(part[:-1]) * total // 100 if part.endswith("%") else int(part)
+
+    try:
+        start, stop = text.split(":")
+        return range(total)[bound(start, 0) : bound(stop, total)]
+    except ValueError as error:
+        raise DataError(
+            f"split {split!r} is not understood; write e.g. train[:100] or train[:5%]"
+        ) from error
+
+
+def _load(
+    builder: str, config: str | None, split: str, shown: str, data_files: str | None = None
+) -> Dataset:
+    import datasets
+    from datasets.exceptions import DatasetNotFoundError
+
+    datasets.disable_progress_bars()
+    where = f"dataset {shown!r}" + (f" ({config})" if config else "")
+    try:
+        return datasets.load_dataset(builder, config, split=split, data_files=data_files)
+    except DatasetNotFoundError as error:
+        raise DataError(f"{where} was not found on the hub or in this folder") from error
+    except (ConnectionError, datasets.exceptions.DatasetsError) as error:
+        raise DataError(
+            f"{where} could not be loaded: {_first_line(error)}. If the hub cannot be reached, use "
+            "a local file or folder, or --dataset builtin:icl, which ships with chg"
+        ) from error
+    except ValueError as error:
+        if "split" in str(error).lower():
+            raise SplitNotFoundError(f"{where}: {_first_line(error)}") from error
+        raise DataError(f"{where} could not be loaded: {_first_line(error)}") from error
+    except OSError as error:
+        raise DataError(f"{where} could not be read: {_first_line(error)}") from error
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,190 @@
+"""Token rows: ids, and which of them are scored.
+
+Text: every token but the first is a target. Prompt and target: only the target's tokens are.
+The boundary between prompt and target is found on the joint text, which is what a model meets:
+tokenise the prompt alone and prompt + target together; the target begins where the two first
+differ. So a tokenizer that glues a space to the next word (`" Paris"`) scores the whole word, with
+or without a trailing space on the prompt or a leading one on the target.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from chg.errors import DataError
+
+
+@dataclass(frozen=True)
+class TokenRow:
+    """One row: token ids and, for each, whether it is a target. The first never is."""
+
+    ids: tuple[int, ...]
+    scored: tuple[bool, ...]
+
+
+@dataclass(frozen=True)
+class TokenData:
+    """Rows ready to be scored, with what happened on the way."""
+
+    rows: tuple[TokenRow, ...]
+    name: str
+    pad_id: int
+    truncated: int = 0
+    """Rows that were longer than the limit and were cut."""
+    unscored: int = 0
+    """Rows left out because nothing in them is scored."""
+
+    def __post_init__(self) -> None:
+        if not self.rows:
+            raise DataError(
+                f"{self.name} has nothing to score: {self.unscored} rows, none with a target token"
+            )
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def num_target_tokens(self) -> int:
+        """Tokens that are scored, over all rows."""
+        return sum(sum(row.scored) for row in self.rows)
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens over all rows, without padding."""
+        return sum(len(row.ids) for row in self.rows)
+
+    @property
+    def fingerprint(self) -> str:
+        """A short hash of all ids and masks: equal fingerprints, equal data."""
+        digest = hashlib.sha256()
+        for row in self.rows:
+            digest.update(np.asarray(row.ids, dtype=np.int64).tobytes())
+            digest.update(np.asarray(row.scored, dtype=np.bool_).tobytes())
+        return digest.hexdigest()[:16]
+
+    def select(self, indices: Sequence[int]) -> TokenData:
+        """Some of the rows, in the order given."""
+        return TokenData(tuple(self.rows[i] for i in indices), self.name, self.pad_id)
+
+    def sample(self, rows: int, seed: int) -> TokenData:
+        """At most `rows` rows, drawn with the seed, in their own order."""
+        if rows >= len(self):
+            return self
+        drawn = np.random.default_rng(seed).choice(len(self), size=rows, replace=False)
+        return self.select(sorted(int(i) for i in drawn))
+
+
+def tokenize_texts(
+    texts: Sequence[str], tokenizer: Any, *, max_length: int, name: str = "texts"
+) -> TokenData:
+    """Tokenise plain text in one batch; every token but the first of a row is scored.
+
+    Raises:
+        DataError: nothing is left to score.
+    """
+    encoded: list[list[int]] = _encode(tokenizer, texts)
+    rows, truncated = [], 0
+    for ids in encoded:
+        truncated += len(ids) > max_length
+        kept = ids[:max_length]
+        if len(kept) > 1:
+            rows.append(TokenRow(tuple(kept), (False, *[True] * (len(kept) - 1))))
+    return TokenData(tuple(rows), name, _pad_id(tokenizer), truncated, len(encoded) - len(rows))
+
+
+def tokenize_pairs(
+    pairs: Sequence[tuple[str, str]],
+    tokenizer: Any,
+    *,
+    max_length: int,
+    separator: str = " ",
+    chat_template: bool = False,
+    name: str = "pairs",
+) -> TokenData:
+    """Tokenise (prompt, target) pairs; only the target's tokens are scored.
+
+    Args:
+        pairs: prompts with their targets.
+        tokenizer: a transformers tokenizer.
+        max_length: rows are cut to this length at the beginning of the prompt.
+        separator: put between the two where neither brings white space.
+        chat_template: wrap each prompt as a user's turn; the target is the model's answer.
+        name: shown in messages and stored with results.
+
+    Raises:
+        DataError: nothing is left to score, or there is no chat template.
+    """
+    if chat_template:
+        prompts = [_as_chat(prompt, tokenizer) for prompt, _ in pairs]
+        separator = ""
+    else:
+        prompts = [prompt for prompt, _ in pairs]
+    wholes = [_join(p, target, separator) for p, (_, target) in zip(prompts, pairs, strict=True)]
+    special = not chat_template  # a chat template writes its own special tokens
+    rows, truncated = [], 0
+    encoded_wholes = _encode(tokenizer, wholes, special)
+    for alone, ids in zip(_encode(tokenizer, prompts, special), encoded_wholes, strict=True):
+        boundary = max(1, _common_prefix(alone, ids))
+        if boundary >= len(ids):
+            continue
+        scored = [i >= boundary for i in range(len(ids))]
+        if len(ids) > max_length:
+            truncated += 1
+            kept = _cut(ids, boundary, max_length, getattr(tokenizer, "bos_token_id", None))
+            ids, scored = [ids[i] for i in kept], [scored[i] for i in kept]
+        rows.append(TokenRow(tuple(ids), tuple(scored)))
+    return TokenData(tuple(rows), name, _pad_id(tokenizer), truncated, len(pairs) - len(rows))
+
+
+def _encode(tokenizer: Any, texts: Sequence[str], special: bool = True) -> list[list[int]]:
+    if not texts:
+        return []
+    # verbose=False: rows longer than the model are cut here, and said here.
+    encoded: list[list[int]] = tokenizer(
+        list(texts), add_special_tokens=special, return_attention_mask=False, verbose=False
+    )["input_ids"]
+    return encoded
+
+
+def _join(prompt: str, target: str, separator: str) -> str:
+    brings_space = not prompt or prompt[-1].isspace() or target[:1].isspace()
+    return prompt + target if brings_space else prompt + separator + target
+
+
+def _as_chat(prompt: str, tokenizer: Any) -> str:
+    if not getattr(tokenizer, "chat_template", None):
+        raise DataError("this tokenizer has no chat template; leave out --chat_template")
+    turn = [{"role": "user", "content": prompt}]
+    return str(tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True))
+
+
+def _cut(ids: Sequence[int], boundary: int, max_length: int, bos_id: int | None) -> list[int]:
+    """Which positions stay: the prompt loses its beginning, but a start token stays in front.
+
+    A target longer than the limit loses its end, and keeps one token to be predicted from.
+    """
+    head = [0] if ids[0] == bos_id and boundary > 1 else []
+    start = min(len(ids) - max_length + len(head), boundary - 1)
+    start = max(start, len(head))
+    return head + list(range(start, start + max_length - len(head)))
+
+
+def _common_prefix(left: Sequence[int], right: Sequence[int]) -> int:
+    for i, (a, b) in enumerate(zip(left, right, strict=False)):
+        if a != b:
+            return i
+    return min(len(left), len(right))
+
+
+def _pad_id(tokenizer: Any) -> int:
+    """Any id will do: padding is masked and never scored."""
+    for name in ("pad_token_id", "eos_token_id"):
+        value = getattr(tokenizer, name, None)
+        if isinstance(value, int):
+            return value
+    return 0

@@ -1,0 +1,276 @@
+"""The one place that touches a model: heads are scaled where they exist, and nothing else changes.
+
+Head `(l, h)`'s output is the h-th slice of the *input* of layer l's output projection, so a gate is
+a forward pre-hook on that projection (METHOD.md, Gates; paper, section 3):
+
+    out_l = concat_h(G[l, h] * z[l, h]) W_O[l] (+ bias)
+
+1. `find_head_sites` says where the projections are (`architectures.py`).
+2. `attach` checks them once per model with a few tokens (`check_head_sites`), then registers one
+   hook per layer.
+3. The handle's gates can be replaced between forward passes, and carry gradients if they ask to.
+4. On exit every hook of *this* context is removed, whatever happened; nested contexts multiply.
+
+Scaling slices of the attention module's *output* would not gate heads: after the projection every
+coordinate mixes all heads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from chg.architectures import HeadSite, find_head_sites
+from chg.errors import ArchitectureError, GateError
+from chg.gates import HeadGates
+
+_checked: WeakKeyDictionary[nn.Module, list[int]] = WeakKeyDictionary()
+"""Models whose sites passed the check, with the identity of each projection it was done on."""
+
+
+def get_attention_module(model: nn.Module, layer: int) -> nn.Module:
+    """The attention module of one decoder layer, found as everything here finds it.
+
+    Raises:
+        ArchitectureError: the architecture is not recognised.
+        GateError: the model has no such layer.
+    """
+    sites = find_head_sites(model)
+    if not 0 <= layer < len(sites):
+        raise GateError(f"layer {layer} does not exist; the model has layers 0 to {len(sites) - 1}")
+    return sites[layer].attention
+
+
+def gate_shape(model: nn.Module) -> tuple[int, int]:
+    """`(layers, heads)` of the model's gate matrix."""
+    sites = find_head_sites(model)
+    return len(sites), sites[0].num_heads
+
+
+class AttachedGates:
+    """Gates on a model, until `remove()`. Use `gated` unless a notebook needs the handle.
+
+    Set `gates` between forward passes to change them; gradients flow into the tensor given.
+    """
+
+    def __init__(self, sites: Sequence[HeadSite], gates: Tensor) -> None:
+        self._sites = sites
+        self._handles: list[RemovableHandle] = []
+        self.gates = gates
+        try:
+            for site in sites:
+                self._handles.append(site.projection.register_forward_pre_hook(self._hook(site)))
+        except BaseException:
+            self.remove()
+            raise
+
+    @property
+    def gates(self) -> Float[Tensor, "*batch layer head"]:
+        """The gates in force: `[layer, head]`, or `[batch, layer, head]`, one matrix per row."""
+        return self._gates
+
+    @gates.setter
+    def gates(self, gates: Float[Tensor, "*batch layer head"]) -> None:
+        expected = (len(self._sites), self._sites[0].num_heads)
+        if gates.dim() not in (2, 3) or tuple(gates.shape[-2:]) != expected:
+            raise GateError(
+                f"gates of shape {tuple(gates.shape)} do not fit this model: it has "
+                f"{expected[0]} layers x {expected[1]} heads, so {expected} or (batch, *{expected})"
+            )
+        # Gates stay in (at least) float32: a bfloat16 gate has 8 bits, too few to follow a fit.
+        self._gates = gates.to(torch.promote_types(gates.dtype, torch.float32))
+
+    def remove(self) -> None:
+        """Take these gates off the model; other contexts on it stay."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+
+    def _hook(self, site: HeadSite) -> Any:
+        def scale(_module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+            return _scaled(args[0], self._gates[..., site.layer, :], site), *args[1:]
+
+        return scale
+
+
+def _scaled(
+    heads: Float[Tensor, "batch *pos width"], gates: Float[Tensor, "*batch head"], site: HeadSite
+) -> Float[Tensor, "batch *pos width"]:
+    """Multiply each head's slice by its gate, computed in float32 and returned in `heads.dtype`."""
+    if heads.shape[-1] != site.num_heads * site.head_dim:
+        raise ArchitectureError(
+            f"{site.path} was given {heads.shape[-1]} values per token, expected "
+            f"{site.num_heads} heads x {site.head_dim}"
+        )
+    if gates.dim() == 2:
+        if gates.shape[0] != heads.shape[0]:
+            raise GateError(
+                f"{gates.shape[0]} gate matrices were given for a batch of {heads.shape[0]} rows; "
+                "give one per row, or a single [layer, head] matrix for all"
+            )
+        gates = gates.view(gates.shape[0], *[1] * (heads.dim() - 2), site.num_heads)
+    per_head = heads.unflatten(-1, (site.num_heads, site.head_dim))
+    gated_heads: Tensor = per_head * gates.to(heads.device)[..., None]
+    return gated_heads.to(heads.dtype).flatten(-2)
+
+
+def attach(
+    model: nn.Module, gates: HeadGates | Float[Tensor, "*batch layer head"], *, check: bool = True
+) -> AttachedGates:
+    """Put gates on a model and return the handle that takes them off again.
+
+    Args:
+        model: any transformers causal language model whose heads can be found.
+        gates: `HeadGates`, or a tensor in [0, 1] of shape `[layer, head]` or
+            `[batch, layer, head]` (one gate matrix per row of the batch).
+        check: prove on a few tokens, once per model, that the heads are where they seem to be, and
+            that the gates lie in [0, 1]. Off in inner loops that were checked before.
+
+    Raises:
+        ArchitectureError: the heads were not found, or the check failed.
+        GateError: the gates do not fit the model or leave [0, 1].
+    """
+    sites = find_head_sites(model)
+    if check:
+        identities = [id(site.projection) for site in sites]
+        if _checked.get(model) != identities:
+            check_head_sites(model, sites)
+            _checked[model] = identities
+    values = gates.values if isinstance(gates, HeadGates) else gates
+    if check and not bool(((values >= 0) & (values <= 1)).all()):
+        raise GateError(
+            f"gates must lie in [0, 1]; got values from {values.min():.3g} to {values.max():.3g}. "
+            "Logits go through HeadGates(logits) or torch.sigmoid first"
+        )
+    return AttachedGates(sites, values)
+
+
+@contextmanager
+def gated(
+    model: nn.Module, gates: HeadGates | Float[Tensor, "*batch layer head"], *, check: bool = True
+) -> Iterator[AttachedGates]:
+    """Run a model under gates: forward passes, `generate`, an evaluation harness, anything.
+
+    Contexts nest, and then gates multiply; each removes only its own hooks. Arguments and errors
+    are those of `attach`.
+
+    Example:
+        >>> with gated(model, gates):
+        ...     model.generate(**tokenizer("The cat", return_tensors="pt"))
+    """
+    handle = attach(model, gates, check=check)
+    try:
+        yield handle
+    finally:
+        handle.remove()
+
+
+@contextmanager
+def frozen(model: nn.Module) -> Iterator[None]:
+    """Put the model in eval mode without weight gradients; restore every flag afterwards."""
+    training = [(module, module.training) for module in model.modules()]
+    required = [(weight, weight.requires_grad) for weight in model.parameters()]
+    try:
+        model.eval()
+        for weight, _ in required:
+            weight.requires_grad_(False)
+        yield
+    finally:
+        for module, flag in training:
+            module.training = flag
+        for weight, flag in required:
+            weight.requires_grad_(flag)
+
+
+@dataclass
+class _Trace:
+    """What one forward pass gave: logits, and what entered and left every projection."""
+
+    logits: Tensor
+    inputs: list[list[Tensor]] = field(default_factory=list)
+    outputs: list[list[Tensor]] = field(default_factory=list)
+
+
+def check_head_sites(model: nn.Module, sites: Sequence[HeadSite]) -> None:
+    """Prove on a few tokens that gates at these sites do what gates are said to do.
+
+    Gates of 1 leave the logits bit for bit as they were; every projection is used once; closing a
+    head empties its own slice and nothing else there or below; closing all heads is felt.
+
+    Raises:
+        ArchitectureError: one of these does not hold; the message says which, and where.
+    """
+    shape = (len(sites), sites[0].num_heads)
+    last = sites[-1]
+    closed = torch.ones(shape)
+    closed[last.layer, last.num_heads - 1] = 0
+    with torch.no_grad(), frozen(model):
+        plain = _trace(model, sites, None)
+        for site, inputs in zip(sites, plain.inputs, strict=True):
+            if len(inputs) != 1:
+                raise ArchitectureError(
+                    f"{site.path} is used {len(inputs)} times in a forward pass, not once; "
+                    "it is not the attention output projection of its layer"
+                )
+        open_ = _trace(model, sites, torch.ones(shape))
+        one_closed = _trace(model, sites, closed)
+        all_closed = _trace(model, sites, torch.zeros(shape))
+    if not _same(plain.logits, open_.logits):
+        raise ArchitectureError("gates of 1 changed the logits: the hooks are not on plain heads")
+    if not plain.logits.isfinite().all():
+        return  # nothing can be compared with NaN; whatever runs next says that it met one
+    for site in sites:
+        before, after = plain.inputs[site.layer][0], one_closed.inputs[site.layer][0].clone()
+        if site is last:
+            own = slice((site.num_heads - 1) * site.head_dim, site.num_heads * site.head_dim)
+            if after[..., own].any():
+                raise ArchitectureError(f"closing a head left its slice of {site.path} non-zero")
+            after[..., own] = before[..., own]
+        if not _same(before, after):
+            raise ArchitectureError(
+                f"closing a head of {last.path} changed another, at {site.path}"
+            )
+    moved = any(
+        not _same(a[0], b[0]) for a, b in zip(plain.outputs, all_closed.outputs, strict=True)
+    )
+    if moved and _same(plain.logits, all_closed.logits):
+        raise ArchitectureError(f"closing every head changes no logit; {last.path} leads nowhere")
+
+
+def _same(left: Tensor, right: Tensor) -> bool:
+    return torch.allclose(left, right, rtol=0, atol=0, equal_nan=True)
+
+
+def _trace(model: nn.Module, sites: Sequence[HeadSite], gates: Tensor | None) -> _Trace:
+    """Run four tokens, with gates if given, and record what passed every projection."""
+    inputs: list[list[Tensor]] = [[] for _ in sites]
+    outputs: list[list[Tensor]] = [[] for _ in sites]
+    embedding = model.get_input_embeddings()  # type: ignore[operator]
+    rows = int(embedding.weight.shape[0])
+    tokens = torch.arange(1, 5, device=embedding.weight.device)[None] % rows
+    handles: list[RemovableHandle] = []
+    attached = None if gates is None else AttachedGates(sites, gates)
+    try:
+        for site in sites:
+
+            def record(_m: nn.Module, args: Any, out: Tensor, layer: int = site.layer) -> None:
+                inputs[layer].append(args[0])
+                outputs[layer].append(out)
+
+            handles.append(site.projection.register_forward_hook(record))
+        result = model(input_ids=tokens, attention_mask=torch.ones_like(tokens), use_cache=False)
+        logits = result.logits if hasattr(result, "logits") else result.last_hidden_state
+        return _Trace(logits, inputs, outputs)
+    finally:
+        for handle in handles:
+            handle.remove()
+        if attached is not None:
+            attached.remove()

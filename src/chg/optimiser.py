@@ -1,0 +1,122 @@
+"""Optimising gate logits, for any loss (METHOD.md, Fitting; paper, eq. 1 and appendix 6.2).
+
+1. The model is frozen and in eval mode; only the logits `[fit, layer, head]` are trained.
+2. One update: the loss of each micro-batch under `sigmoid(logits)` is accumulated, then
+   `lambda_reg * R(logits)` is added.
+3. The gradient is clipped to norm 1 per gate matrix, so that fits side by side do not meet.
+4. Adam moves a logit by about `8 * lr` at most; the rate falls linearly to a tenth.
+5. Logits are put back into [-4, 4]: the published clip has no gradient outside that range, in
+   either direction, and traps a gate that left it (`paper_clip` reproduces that).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from chg.architectures import input_device
+from chg.config import OptimiserConfig
+from chg.errors import DivergedError
+from chg.gate_wrapper import attach, frozen
+from chg.gates import LOGIT_BOUND
+from chg.objectives import gate_regulariser
+
+START_RANGE = (0.02, 0.98)
+FINAL_RATE = 0.1
+GRADIENT_NORM = 1.0
+
+MicroBatch = TypeVar("MicroBatch")
+Loss = Callable[[Tensor, MicroBatch], Tensor]
+"""`loss(gates [fit, layer, head], micro_batch) -> [fit]`, this micro-batch's share."""
+
+
+@dataclass(frozen=True)
+class Update:
+    """What one update did; handed to `on_update`."""
+
+    step: int
+    """Counted from 1."""
+    losses: Float[Tensor, "fit"]
+    """Loss on the update's rows before it, without the regulariser."""
+    logits: Float[Tensor, "fit layer head"]
+    """Logits after it."""
+    lr: float
+
+
+def starting_logits(
+    config: OptimiserConfig, shape: tuple[int, int], fits: int = 1
+) -> Float[Tensor, "fit layer head"]:
+    """Draw the starting gates of `fits` fits (METHOD.md, Start)."""
+    size = (fits, *shape)
+    if config.gate_init == "random":
+        generator = torch.Generator().manual_seed(config.seed)
+        low, high = START_RANGE
+        gates = torch.rand(size, generator=generator) * (high - low) + low
+    else:
+        value = START_RANGE[1] if config.gate_init == "open" else float(config.gate_init)
+        gates = torch.full(size, value)
+    return torch.logit(gates)
+
+
+def optimise_gates(
+    model: nn.Module,
+    start: Float[Tensor, "fit layer head"],
+    updates: Iterable[Sequence[MicroBatch]],
+    total_updates: int,
+    loss: Loss[MicroBatch],
+    config: OptimiserConfig,
+    on_update: Callable[[Update], None],
+) -> Float[Tensor, "fit layer head"]:
+    """Run all updates and return the final logits.
+
+    Raises:
+        DivergedError: the loss or its gradient became NaN or infinite; nothing of that update is
+            kept, and `last_good` holds the logits before it.
+    """
+    logits = start.clone().to(input_device(model))
+    if not config.paper_clip:
+        logits.clamp_(-LOGIT_BOUND, LOGIT_BOUND)
+    logits.requires_grad_()
+    full_rate = 2 * LOGIT_BOUND * config.lr
+    adam = torch.optim.Adam([logits], lr=full_rate)
+    attach(model, torch.ones(start.shape[1:])).remove()  # the check, once, before the work
+    with frozen(model):
+        for step, micro_batches in enumerate(updates, start=1):
+            done = (step - 1) / max(1, total_updates - 1)
+            rate = full_rate * (1 - (1 - FINAL_RATE) * done)
+            adam.param_groups[0]["lr"] = rate
+            adam.zero_grad()
+            losses = torch.zeros(logits.shape[0], device=logits.device)
+            for micro_batch in micro_batches:
+                share = loss(torch.sigmoid(logits), micro_batch).to(logits.device)
+                share.sum().backward()
+                losses += share.detach()
+            per_head = config.lambda_scale == "per_head"
+            (config.lambda_reg * gate_regulariser(logits, per_head=per_head)).sum().backward()
+            _clip(logits, step, losses)
+            adam.step()
+            if not config.paper_clip:
+                with torch.no_grad():
+                    logits.clamp_(-LOGIT_BOUND, LOGIT_BOUND)
+            on_update(Update(step, losses, logits.detach(), rate / (2 * LOGIT_BOUND)))
+    return logits.detach().cpu()
+
+
+def _clip(logits: Tensor, step: int, losses: Tensor) -> None:
+    """Clip the gradient of each gate matrix to norm 1, having made sure that it is a number."""
+    gradient = logits.grad
+    assert gradient is not None
+    norms = gradient.flatten(1).norm(dim=1)
+    if not bool(torch.isfinite(norms).all() & torch.isfinite(losses).all()):
+        raise DivergedError(
+            f"the loss or its gradient became NaN or infinite at update {step} "
+            f"(loss {', '.join(f'{x:.4g}' for x in losses.tolist())}); try --dtype float32, a "
+            "lower --lr, or check the model and data",
+            last_good=logits.detach().cpu(),
+        )
+    gradient *= (GRADIENT_NORM / norms.clamp(min=GRADIENT_NORM))[:, None, None]

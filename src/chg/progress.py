@@ -1,0 +1,12 @@
+"""Progress bars: on a terminal only, and never when quiet."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tqdm.auto import tqdm
+
+
+def progress_bar(total: int, description: str, *, show: bool, unit: str = "update") -> Any:
+    """A tqdm bar with the time left; off when `show` is false or stderr is not a terminal."""
+    return tqdm(total=total, desc=description, unit=unit, disable=None if show else True)

@@ -1,0 +1,141 @@
+"""From results on disk to a folder of pictures, a ranking and a summary."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chg.config import AnalysisConfig
+from chg.errors import GateError
+from chg.files import atomic_path, ensure_folder
+from chg.gates import HeadGates
+from chg.results import AblationResult
+from chg.taxonomy import Taxonomy, classify_heads
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """Everything the report shows, read and checked once."""
+
+    result: AblationResult
+    gates: NDArray[np.float64]
+    """`[layer, head]`: the gate file's values; 1 without a gate file."""
+    has_gate_file: bool
+    retention: NDArray[np.float64] | None
+    removal: NDArray[np.float64] | None
+    taxonomy: Taxonomy | None
+    rankings: pd.DataFrame
+    """One row per head, most important first; the columns of `head_rankings.csv`."""
+
+    @property
+    def score_label(self) -> str:
+        """What a score is, with its unit."""
+        if self.result.mode == "sequential":
+            return f"change at the head's step, {self.result.order} order (nats per token)"
+        return "importance score (nats per token)"
+
+    @property
+    def title(self) -> str:
+        """Model and data, for the head of every picture."""
+        return f"{_short(self.result.model)} on {_short(self.result.dataset)}"
+
+
+def analyze(config: AnalysisConfig | None = None, **settings: Any) -> Analysis:
+    """Draw and rank the results of an ablation; writes everything into `output_dir`.
+
+    Args:
+        config: all settings; or give single ones as keywords, `results="ablation.json"`.
+        settings: fields of `AnalysisConfig`.
+
+    Returns:
+        What was written, as objects.
+
+    Raises:
+        ResultsError, GateFileError: an input cannot be read.
+        GateError: the inputs belong to models of different shape.
+        OutputError: the folder cannot be written.
+    """
+    from chg.report import figures, summary
+
+    config = config or AnalysisConfig(**settings)
+    analysis = _read(config)
+    folder = ensure_folder(config.output_dir)
+    pictures: dict[str, Callable[[Analysis], Any]] = {
+        "importance_heatmap.png": figures.importance_heatmap,
+        "layer_importance.png": figures.layer_importance,
+        "gate_distribution.png": figures.gate_distribution,
+    }
+    if analysis.taxonomy is not None:
+        pictures["role_map.png"] = figures.role_map
+    for name, draw in pictures.items():
+        with atomic_path(folder / name) as path:
+            figures.save(draw(analysis), path)
+    with atomic_path(folder / "head_rankings.csv") as path:
+        analysis.rankings.to_csv(path, index=False, float_format="%.6g")
+    with atomic_path(folder / "summary_report.txt") as path:
+        path.write_text(summary.summary_text(analysis, config.top_k), encoding="utf-8")
+    return analysis
+
+
+def _read(config: AnalysisConfig) -> Analysis:
+    result = AblationResult.load(config.results)
+    matrices = []
+    for path in (config.gates, config.gates_retention, config.gates_removal):
+        gates = None if path is None else HeadGates.load(path)
+        if gates is not None and tuple(gates.logits.shape) != result.shape:
+            raise GateError(
+                f"{path} holds {gates.num_layers} layers x {gates.num_heads} heads, the results "
+                f"{result.shape[0]} x {result.shape[1]}; they belong to different models"
+            )
+        matrices.append(gates)
+    own, retention, removal = matrices
+    both = retention is not None and removal is not None
+    taxonomy = classify_heads(retention.values, removal.values) if both else None  # type: ignore[union-attr]
+    gates_shown = np.ones(result.shape) if own is None else own.values.double().numpy()
+    return Analysis(
+        result=result,
+        gates=gates_shown,
+        has_gate_file=own is not None,
+        retention=None if retention is None else retention.values.double().numpy(),
+        removal=None if removal is None else removal.values.double().numpy(),
+        taxonomy=taxonomy,
+        rankings=_rankings(result, gates_shown, taxonomy),
+    )
+
+
+def _rankings(
+    result: AblationResult, gates: NDArray[np.float64], taxonomy: Taxonomy | None
+) -> pd.DataFrame:
+    import pandas as pd
+
+    layers, heads = np.indices(result.shape)
+    columns: dict[str, Any] = {
+        "layer": layers,
+        "head": heads,
+        "score": result.scores,
+        "stderr": result.stderrs,
+        "gate": gates,
+    }
+    if taxonomy is not None:
+        columns |= {
+            "facilitation": taxonomy.facilitation,
+            "interference": taxonomy.interference,
+            "irrelevance": taxonomy.irrelevance,
+            "role": taxonomy.roles,
+        }
+    table = pd.DataFrame({name: matrix.ravel() for name, matrix in columns.items()})
+    table = table.sort_values("score", kind="stable", ignore_index=True)
+    table.insert(0, "rank", np.arange(1, len(table) + 1))
+    return table
+
+
+def _short(name: str) -> str:
+    """The end of a long path is what tells it apart."""
+    return name if len(name) <= 48 else f"...{name[-45:]}"

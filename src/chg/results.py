@@ -1,0 +1,130 @@
+"""Ablation results on disk: JSON, typed and versioned."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chg.errors import ResultsError
+from chg.files import atomic_path
+
+FORMAT_VERSION = 1
+METRIC = "mean_target_logprob"
+
+
+@dataclass(frozen=True)
+class HeadScore:
+    """What ablating one head alone did, in nats per token."""
+
+    layer: int
+    head: int
+    score: float
+    stderr: float | None
+    """Standard error over sequences; None for a single sequence."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of sequential ablation, in nats per token."""
+
+    step: int
+    """Counted from 1."""
+    layer: int
+    head: int
+    metric: float
+    """Mean target log-probability with this and all earlier heads out."""
+    score: float
+    """Against the baseline."""
+    delta: float
+    """Against the step before."""
+    stderr: float | None
+    """Standard error of `score` over sequences."""
+
+
+@dataclass(frozen=True)
+class AblationResult:
+    """All of an ablation run. `heads` for individual mode, `order` and `steps` for sequential."""
+
+    mode: str
+    model: str
+    dataset: str
+    baseline: float
+    """Mean target log-probability with no head ablated, nats per token."""
+    num_sequences: int
+    num_target_tokens: int
+    seconds: float
+    """The evaluation alone, without loading."""
+    metric: str = METRIC
+    order: str | None = None
+    heads: tuple[HeadScore, ...] = ()
+    steps: tuple[Step, ...] = ()
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """`(layers, heads)`, read off the heads that were ablated: always all of them."""
+        ablated = [(one.layer, one.head) for one in self.heads or self.steps]
+        last_layer, last_head = (max(indices) for indices in zip(*ablated, strict=True))
+        return last_layer + 1, last_head + 1
+
+    @property
+    def scores(self) -> NDArray[np.float64]:
+        """`[layer, head]`: the individual score, or the change at the head's step; NaN if none."""
+        matrix = np.full(self.shape, np.nan)
+        for head in self.heads:
+            matrix[head.layer, head.head] = head.score
+        for step in self.steps:
+            matrix[step.layer, step.head] = step.delta
+        return matrix
+
+    @property
+    def stderrs(self) -> NDArray[np.float64]:
+        """`[layer, head]`: standard errors of individual scores; NaN where there are none."""
+        matrix = np.full(self.shape, np.nan)
+        for head in self.heads:
+            matrix[head.layer, head.head] = np.nan if head.stderr is None else head.stderr
+        return matrix
+
+    def save(self, path: str | Path) -> Path:
+        """Write as JSON, atomically.
+
+        Raises:
+            OutputError: `path` cannot be written.
+        """
+        content = {"format_version": FORMAT_VERSION, **dataclasses.asdict(self)}
+        for name in ("order", "steps") if self.mode == "individual" else ("heads",):
+            del content[name]
+        with atomic_path(path) as temporary:
+            text = json.dumps(content, indent=1, allow_nan=False)
+            temporary.write_text(text + "\n", encoding="utf-8")
+        return Path(path)
+
+    @classmethod
+    def load(cls, path: str | Path) -> AblationResult:
+        """Read a results file.
+
+        Raises:
+            ResultsError: it is missing, damaged or not an ablation result.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise ResultsError(f"results file {path} does not exist; make one with `chg ablate`")
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            content.pop("format_version", None)
+            content["heads"] = tuple(HeadScore(**head) for head in content.get("heads", ()))
+            content["steps"] = tuple(Step(**step) for step in content.get("steps", ()))
+            result = cls(**content)
+        except (ValueError, TypeError, AttributeError, KeyError) as error:
+            raise ResultsError(
+                f"{path} is not an ablation result as `chg ablate` writes it: {error}"
+            ) from error
+        if not result.heads and not result.steps:
+            raise ResultsError(f"{path} lists no heads; run `chg ablate` again")
+        return result

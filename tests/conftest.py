@@ -1,0 +1,43 @@
+"""Shared fixtures. Shapes in annotations are checked at run time here, and only here."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from jaxtyping import install_import_hook
+
+CHECKED = ["gates", "gate_wrapper", "objectives", "evaluation", "optimiser", "ablation", "taxonomy"]
+install_import_hook([f"chg.{name}" for name in CHECKED], "beartype.beartype")
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from local_hub import make_hub
+from tiny_models import FAMILIES, compute_in_float64, make_model
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(params=sorted(FAMILIES))
+def family(request: pytest.FixtureRequest) -> str:
+    """Every family of models that is tested by name."""
+    return str(request.param)
+
+
+@pytest.fixture
+def model(family: str) -> nn.Module:
+    """A small random model of the family, in float64."""
+    return compute_in_float64(make_model(family))
+
+
+@pytest.fixture(scope="session")
+def hub(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a local `gpt2` and a local `wikitext`."""
+    return make_hub(tmp_path_factory.mktemp("hub"))

@@ -1,0 +1,254 @@
+"""Data: which tokens are scored, where rows come from, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from chg import load_data, load_prompts, tokenize_pairs, tokenize_texts
+from chg.config import DataConfig
+from chg.data.batches import batches, collate
+from chg.data.loading import load_held_out
+from chg.errors import ConfigError, DataError
+from local_hub import SENTENCES, make_tokenizer
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory: pytest.TempPathFactory):  # type: ignore[no-untyped-def]
+    return make_tokenizer(tmp_path_factory.mktemp("tokenizer"))
+
+
+def scored_text(tokenizer, row) -> str:  # type: ignore[no-untyped-def]
+    return str(tokenizer.decode([t for t, s in zip(row.ids, row.scored, strict=True) if s]))
+
+
+def test_text_scores_every_token_but_the_first(tokenizer) -> None:  # type: ignore[no-untyped-def]
+    data = tokenize_texts(SENTENCES, tokenizer, max_length=64)
+    for row, text in zip(data.rows, SENTENCES, strict=True):
+        assert row.scored == (False, *[True] * (len(row.ids) - 1))
+        assert tokenizer.decode(list(row.ids)) == text
+
+
+@pytest.mark.parametrize(
+    ("prompt", "target", "whole"),
+    [
+        ("The capital of France is", "Paris", "The capital of France is Paris"),
+        ("The capital of France is", " Paris", "The capital of France is Paris"),
+        ("The capital of France is ", "Paris", "The capital of France is Paris"),
+        ("The capital of France is\n", "Paris", "The capital of France is\nParis"),
+    ],
+)
+def test_only_the_target_is_scored(tokenizer, prompt: str, target: str, whole: str) -> None:  # type: ignore[no-untyped-def]
+    data = tokenize_pairs([(prompt, target)], tokenizer, max_length=64)
+    (row,) = data.rows
+    assert tokenizer.decode(list(row.ids)) == whole
+    assert row.ids == tuple(tokenizer(whole)["input_ids"])
+    assert scored_text(tokenizer, row).strip() == "Paris"
+
+
+def test_no_separator_where_none_is_wanted(tokenizer) -> None:  # type: ignore[no-untyped-def]
+    data = tokenize_pairs([("f(", "x)")], tokenizer, max_length=64, separator="")
+    assert tokenizer.decode(list(data.rows[0].ids)) == "f(x)"
+
+
+words = st.text(alphabet="abcdef .,\n", min_size=1, max_size=20).filter(str.strip)
+
+
+@settings(max_examples=60, deadline=None)
+@given(prompt=words, target=words)
+def test_the_target_is_scored_whole_and_the_first_token_never(prompt: str, target: str) -> None:
+    tokenizer = _tokenizer()
+    data = tokenize_pairs([(prompt, target)], tokenizer, max_length=128)
+    (row,) = data.rows
+    assert not row.scored[0]
+    first = row.scored.index(True)
+    assert all(row.scored[first:])
+    if len(tokenizer(prompt)["input_ids"]) > 1:
+        assert scored_text(tokenizer, row).strip().endswith(target.strip())
+
+
+_CACHE: list[object] = []
+
+
+def _tokenizer():  # type: ignore[no-untyped-def]
+    if not _CACHE:
+        import tempfile
+
+        _CACHE.append(make_tokenizer(Path(tempfile.mkdtemp())))
+    return _CACHE[0]
+
+
+def test_cutting(tokenizer) -> None:  # type: ignore[no-untyped-def]
+    text = tokenize_texts([" ".join(SENTENCES)], tokenizer, max_length=10)
+    assert (len(text.rows[0].ids), text.truncated) == (10, 1)
+    pair = tokenize_pairs([(" ".join(SENTENCES), "Paris")], tokenizer, max_length=10)
+    assert (len(pair.rows[0].ids), pair.truncated) == (10, 1)
+    assert scored_text(tokenizer, pair.rows[0]).strip() == "Paris"
+    long_target = tokenize_pairs([("The", " ".join(SENTENCES))], tokenizer, max_length=10)
+    assert long_target.rows[0].scored == (False, *[True] * 9)
+
+
+def test_cutting_keeps_the_start_token(tokenizer) -> None:  # type: ignore[no-untyped-def]
+    bos = tokenizer("<|endoftext|>")["input_ids"][0]
+    tokenizer.bos_token = "<|endoftext|>"
+    try:
+        prompt = "<|endoftext|>" + " ".join(SENTENCES)
+        (row,) = tokenize_pairs([(prompt, "Paris")], tokenizer, max_length=12).rows
+    finally:
+        tokenizer.bos_token = None
+    assert row.ids[0] == bos
+    assert len(row.ids) == 12
+    assert scored_text(tokenizer, row).strip() == "Paris"
+
+
+def test_chat_template(tokenizer) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(DataError, match="no chat template"):
+        tokenize_pairs([("a", "b")], tokenizer, max_length=64, chat_template=True)
+    tokenizer.chat_template = (
+        "{% for m in messages %}User: {{ m.content }}\n{% endfor %}"
+        "{% if add_generation_prompt %}Model:{% endif %}"
+    )
+    try:
+        data = tokenize_pairs([("Say it", " Paris")], tokenizer, max_length=64, chat_template=True)
+    finally:
+        tokenizer.chat_template = None
+    assert tokenizer.decode(list(data.rows[0].ids)) == "User: Say it\nModel: Paris"
+    assert scored_text(tokenizer, data.rows[0]) == " Paris"
+
+
+ROWS = [{"prompt": f"The number {i} is", "target": "even" if i % 2 else "odd"} for i in range(20)]
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    import pandas as pd
+
+    table = pd.DataFrame(ROWS)
+    table.to_csv(tmp_path / "rows.csv", index=False)
+    table.to_parquet(tmp_path / "rows.parquet")
+    table.to_json(tmp_path / "rows.jsonl", orient="records", lines=True)
+    (tmp_path / "rows.json").write_text(json.dumps(ROWS))
+    (tmp_path / "rows.txt").write_text("\n".join(SENTENCES) + "\n\n")
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    table.to_json(folder / "train.jsonl", orient="records", lines=True)
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", ["rows.csv", "rows.parquet", "rows.jsonl", "rows.json", "folder"])
+def test_local_files(files: Path, tokenizer, name: str) -> None:  # type: ignore[no-untyped-def]
+    data = load_data(str(files / name), tokenizer)
+    assert len(data) == 20
+    assert scored_text(tokenizer, data.rows[0]).strip() == "odd"
+    assert len(load_data(str(files / name), tokenizer, split="train[:25%]")) == 5
+    swapped = load_data(
+        str(files / name), tokenizer, prompt_column="target", target_column="prompt"
+    )
+    assert scored_text(tokenizer, swapped.rows[1]).strip() == "The number 1 is"
+
+
+def test_text_file_and_prompts_file(files: Path, tokenizer) -> None:  # type: ignore[no-untyped-def]
+    as_data = load_data(str(files / "rows.txt"), tokenizer)
+    as_prompts = load_prompts(files / "rows.txt", tokenizer)
+    assert len(as_data) == len(as_prompts) == len(SENTENCES)
+    assert as_data.fingerprint == as_prompts.fingerprint
+
+
+def test_wikitext_skips_empty_lines(hub: Path, tokenizer, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.chdir(hub)
+    data = load_data("wikitext", tokenizer)
+    assert len(data) == 45
+    assert data.name == "wikitext/wikitext-2-raw-v1:train"
+    assert load_data("wikitext", tokenizer, split="auto").name.endswith(":validation")
+    assert len(load_data("wikitext", tokenizer, split="train[:8]")) == 6
+
+
+def test_limit_is_drawn_by_the_seed(files: Path, tokenizer) -> None:  # type: ignore[no-untyped-def]
+    name = str(files / "rows.csv")
+    drawn = [load_data(name, tokenizer, limit=5, seed=s).fingerprint for s in (1, 1, 2)]
+    assert drawn[0] == drawn[1] != drawn[2]
+    assert len(load_data(name, tokenizer, limit=0)) == 20
+
+
+def test_held_out_rows(files: Path, hub: Path, tokenizer, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    config = DataConfig(dataset=str(files / "rows.csv"))
+    data = load_data(config, tokenizer)
+    fit, held_out = load_held_out(config, data, tokenizer, rows=64, seed=0)
+    assert (len(fit), len(held_out)) == (18, 2)
+    assert not set(fit.rows) & set(held_out.rows)
+    monkeypatch.chdir(hub)
+    config = DataConfig()
+    data = load_data(config, tokenizer)
+    fit, held_out = load_held_out(config, data, tokenizer, rows=4, seed=0)
+    assert fit is data
+    assert (held_out.name, len(held_out)) == ("wikitext/wikitext-2-raw-v1:validation", 4)
+
+
+def test_builtin_rows(tokenizer) -> None:  # type: ignore[no-untyped-def]
+    assert len(load_data("builtin:icl", tokenizer, split="train[:30]")) == 30
+    with pytest.raises(DataError, match="nonsense"):
+        load_data("builtin:nonsense", tokenizer)
+
+
+def test_batches_cover_every_row_once(tokenizer) -> None:  # type: ignore[no-untyped-def]
+    data = tokenize_texts(SENTENCES, tokenizer, max_length=64)
+    seen = []
+    for indices, batch in batches(data, 4):
+        seen += indices
+        for i, index in enumerate(indices):
+            length = int(batch.attention_mask[i].sum())
+            assert tuple(batch.input_ids[i, :length].tolist()) == data.rows[index].ids
+            assert int(batch.targets[i].sum()) == sum(data.rows[index].scored)
+    assert sorted(seen) == list(range(len(data)))
+    twice = collate(data.rows[:2], 0).repeat(2)
+    assert len(twice) == 4
+    assert twice.input_ids[0].tolist() == twice.input_ids[2].tolist()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"text_column": "words"}, "no column 'words'; it has prompt, target"),
+        ({"split": "test"}, "split"),
+        ({"split": "train[:0]"}, "no data"),
+    ],
+)
+def test_bad_requests(files: Path, tokenizer, settings: dict[str, str], message: str) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(DataError, match=message):
+        load_data(str(files / "rows.csv"), tokenizer, **settings)
+
+
+def test_bad_files(tmp_path: Path, tokenizer) -> None:  # type: ignore[no-untyped-def]
+    (tmp_path / "empty.txt").write_text("\n \n")
+    (tmp_path / "one.txt").write_text("a\n")
+    (tmp_path / "broken.jsonl").write_text("{nonsense")
+    (tmp_path / "x.xlsx").write_text("")
+    for name, message in (
+        ("empty.txt", "empty"),
+        ("broken.jsonl", "could not be loaded"),
+        ("x.xlsx", "ending"),
+        ("missing.csv", "does not exist"),
+    ):
+        with pytest.raises(DataError, match=message):
+            load_data(str(tmp_path / name), tokenizer)
+    with pytest.raises(DataError, match="nothing to score"):
+        load_data(str(tmp_path / "one.txt"), tokenizer)
+    with pytest.raises(DataError, match="is empty"):
+        load_prompts(tmp_path / "empty.txt", tokenizer)
+    with pytest.raises(DataError, match="cannot be read"):
+        load_prompts(tmp_path / "missing.txt", tokenizer)
+
+
+def test_contradictory_settings() -> None:
+    for bad in (
+        {"max_length": 1},
+        {"limit": -1},
+        {"prompt_column": "a"},
+        {"text_column": "a", "prompt_column": "b", "target_column": "c"},
+    ):
+        with pytest.raises(ConfigError):
+            DataConfig(**bad)  # type: ignore[arg-type]
