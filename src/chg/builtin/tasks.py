@@ -1,0 +1,168 @@
+"""Rows of the built-in datasets: a prompt, its target, and the task it belongs to.
+
+Rows are drawn from a seed, so a split is the same everywhere. Whether a prompt is a validation
+prompt is a property of its text alone (`is_validation`): whoever draws training rows, the model's
+own training script included, can never meet one. Nothing here needs torch.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from zlib import crc32
+
+from chg.builtin.words import RANDOM_TOKENS, WORD_PAIRS
+from chg.errors import DataError
+
+Row = dict[str, str]
+"""`prompt`, `target` (joined by one space they are the text) and `task`."""
+
+BUILTIN_DATASETS: dict[str, str] = {
+    "icl": "Six word tasks, to be inferred from three examples in the prompt.",
+    "instruction": "The same six word tasks, named by an instruction.",
+    "aba": "The identity rules ABA and ABB over random tokens, inferred from three examples.",
+    "copy": "A random sequence that is repeated from its first token on (induction).",
+}
+"""name -> what it asks of a model, in a sentence"""
+
+SPLITS: dict[str, int] = {"train": 2048, "validation": 512}
+"""split -> its rows, unless another number is asked for"""
+
+MOST_MISSES = 1000
+"""draws in a row that give a prompt already drawn, before a split counts as exhausted"""
+
+EXAMPLES = 3
+COPY_LENGTHS = (5, 9)
+"""Shortest and longest sequence: were it one length, looking back that far would do."""
+
+_OPENINGS = ("", "please", "now", "next", "kindly", "then")
+_VERBS = ("give", "write", "name", "print", "state", "show", "spell", "type")
+_WORDINGS: dict[str, tuple[str, str]] = {
+    "antonym": ("the antonym of", "the opposite of"),
+    "capitalize": ("the capitalized form of", "the uppercase form of"),
+    "country-capital": ("the capital of", "the capital city of"),
+    "english-french": ("the french word for", "the french translation of"),
+    "present-past": ("the past of", "the past tense of"),
+    "singular-plural": ("the plural of", "the plural form of"),
+}
+
+
+def _icl_row(task: str, rng: random.Random) -> Row:
+    *shown, (asked, answer) = rng.sample(WORD_PAIRS[task], EXAMPLES + 1)
+    examples = "".join(f"{word} : {its_answer} ; " for word, its_answer in shown)
+    return {"prompt": f"{examples}{asked} :", "target": answer, "task": task}
+
+
+def _instruction_row(task: str, rng: random.Random) -> Row:
+    asked, answer = rng.choice(WORD_PAIRS[task])
+    wording = f"{rng.choice(_OPENINGS)} {rng.choice(_VERBS)} {rng.choice(_WORDINGS[task])}"
+    return {"prompt": f"{wording} {asked} :".lstrip(), "target": answer, "task": task}
+
+
+def _rule_row(rule: str, rng: random.Random) -> Row:
+    tokens = rng.sample(RANDOM_TOKENS, 2 * EXAMPLES + 2)
+    third = 0 if rule == "aba" else 1
+    pairs = [tokens[i : i + 2] for i in range(0, len(tokens), 2)]
+    prompt, target = " ; ".join(" ".join([*pair, pair[third]]) for pair in pairs).rsplit(" ", 1)
+    return {"prompt": prompt, "target": target, "task": rule}
+
+
+def _copy_row(task: str, rng: random.Random) -> Row:
+    sequence = rng.sample(RANDOM_TOKENS, rng.randint(*COPY_LENGTHS))
+    return {
+        "prompt": " ".join([*sequence, sequence[0]]),
+        "target": " ".join(sequence[1:]),
+        "task": task,
+    }
+
+
+_MAKERS: dict[str, tuple[Callable[[str, random.Random], Row], tuple[str, ...]]] = {
+    "icl": (_icl_row, tuple(WORD_PAIRS)),
+    "instruction": (_instruction_row, tuple(WORD_PAIRS)),
+    "aba": (_rule_row, ("aba", "abb")),
+    "copy": (_copy_row, ("copy",)),
+}
+"""dataset -> how its rows are made, and its configs"""
+
+
+def is_validation(prompt: str) -> bool:
+    """Whether a prompt is held out: one in five is, by a checksum of its text."""
+    return crc32(prompt.encode()) % 5 == 0
+
+
+def builtin_configs(dataset: str) -> tuple[str, ...]:
+    """The configs of a dataset: its tasks or rules.
+
+    Raises:
+        DataError: there is no such dataset.
+    """
+    if dataset not in _MAKERS:
+        raise DataError(
+            f"there is no built-in dataset {dataset!r}; choose one of {', '.join(BUILTIN_DATASETS)}"
+        )
+    return _MAKERS[dataset][1]
+
+
+def draw_row(dataset: str, config: str | None, split: str, rng: random.Random) -> Row:
+    """Draw one row of a split; without a config, of any of the dataset's tasks.
+
+    Raises:
+        DataError: the dataset, the config or the split does not exist.
+    """
+    configs = builtin_configs(dataset)
+    if config is not None and config not in configs:
+        raise DataError(
+            f"builtin:{dataset} has no config {config!r}; choose one of {', '.join(configs)}, "
+            "or none for all mixed"
+        )
+    if split not in SPLITS:
+        raise DataError(
+            f"builtin:{dataset} has no split {split!r}; choose one of {', '.join(SPLITS)}"
+        )
+    task = config or rng.choice(configs)
+    while True:
+        row = _MAKERS[dataset][0](task, rng)
+        if is_validation(row["prompt"]) == (split == "validation"):
+            return row
+
+
+def builtin_rows(
+    dataset: str, config: str | None, split: str, rows: int | None = None, seed: int = 0
+) -> list[Row]:
+    """Draw the rows of a split, all with different prompts, the same for the same arguments.
+
+    Args:
+        dataset: a name in `BUILTIN_DATASETS`.
+        config: one task or rule of it; None mixes all.
+        split: `train` or `validation`.
+        rows: how many; None for the split's own number.
+        seed: another seed draws another sample of the same split.
+
+    Raises:
+        DataError: something of this does not exist, or there are not that many prompts.
+    """
+    draw_row(dataset, config, split, random.Random(0))  # also when no rows are asked for
+    wanted = SPLITS[split] if rows is None else rows
+    rng = random.Random(f"{dataset} {config} {split} {seed}")
+    found: dict[str, Row] = {}
+    misses = 0
+    while len(found) < wanted:
+        row = draw_row(dataset, config, split, rng)
+        misses = misses + 1 if row["prompt"] in found else 0
+        found.setdefault(row["prompt"], row)
+        if misses > MOST_MISSES:
+            raise DataError(
+                f"builtin:{dataset} (config {config or 'all'}) has fewer than {wanted} different "
+                f"prompts in {split!r}; ask for at most {len(found)} rows"
+            )
+    return list(found.values())
+
+
+def vocabulary() -> list[str]:
+    """Every word any row can hold, sorted: the built-in tokenizer's vocabulary."""
+    words = {":", ";", *RANDOM_TOKENS, *_OPENINGS, *_VERBS} - {""}
+    for wordings in _WORDINGS.values():
+        words.update(" ".join(wordings).split())
+    for pairs in WORD_PAIRS.values():
+        words.update(word for pair in pairs for word in pair)
+    return sorted(words)

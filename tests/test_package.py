@@ -1,0 +1,77 @@
+"""The package itself: what it exports, what it ships, and which way its modules depend."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import chg
+
+ROOT = Path(__file__).resolve().parents[1]
+ORDER = [
+    {"errors"},
+    {"config", "files", "progress"},
+    {"architectures", "gates", "builtin"},
+    {"gate_wrapper", "loading", "provenance", "results", "taxonomy"},
+    {"data"},
+    {"objectives"},
+    {"evaluation", "optimiser"},
+    {"fitting", "ablation", "contrastive"},
+    {"report", "tracking"},
+    {"cli"},
+]
+"""Modules from left to right; each imports only from its left, or from its own package."""
+
+
+def test_every_public_name_resolves() -> None:
+    assert sorted(chg.__all__) == chg.__all__
+    for name in chg.__all__:
+        assert getattr(chg, name).__doc__
+
+
+def test_import_is_light() -> None:
+    code = "import sys, chg; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_wheel_holds_the_package_alone(tmp_path: Path) -> None:
+    subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", "--no-deps", "-q", "-w", str(tmp_path), str(ROOT)],
+        check=True,
+    )
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+    assert {name.split("/")[0] for name in names if ".dist-info" not in name} == {"chg"}
+    assert {"chg/py.typed", "chg/builtin/tiny/model.safetensors"} <= set(names)
+    assert any(name.endswith("entry_points.txt") for name in names)
+
+
+def test_modules_import_only_from_their_left() -> None:
+    level = {name: i for i, names in enumerate(ORDER) for name in names}
+    package = ROOT / "src" / "chg"
+    for file in package.rglob("*.py"):
+        parts = file.relative_to(package).with_suffix("").parts
+        own = parts[0]
+        if own in ("__init__", "__main__"):
+            continue
+        assert own in level, f"{own} has no place in the order"
+        for imported in _imports(file):
+            if imported != own:
+                assert level[imported] < level[own], f"{own} imports {imported}"
+
+
+def _imports(file: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("chg."):
+            found.add((node.module or "").split(".")[1])
+    return found
+
+
+def test_modules_stay_readable() -> None:
+    for file in (ROOT / "src").rglob("*.py"):
+        assert len(file.read_text().splitlines()) <= 400, file
