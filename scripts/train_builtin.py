@@ -3,11 +3,12 @@
     python scripts/train_builtin.py --out src/chg/builtin/tiny
 
 1. A word-level tokenizer is made from the built-in vocabulary (whitespace splits, nothing else).
-2. A GPT-2 of 4 layers x 8 heads learns all built-in datasets at once, from training prompts only,
-   with the loss on the target tokens.
-3. In every row each head is dropped with probability `HEAD_DROP`, by gates of 0: a behaviour can
-   then not be smeared over all heads, and the circuits come out sparse enough to be worth a look.
-4. Accuracy per task is measured on validation prompts, and model and tokenizer are saved.
+2. A GPT-2 of 4 layers x 8 heads first learns what takes attention over two steps: to copy, and to
+   tell ABA from ABB. That comes only from long rows with many scored tokens.
+3. Then all built-in datasets are mixed; the loss is on targets and on the answers of examples.
+4. In every row each head is dropped with a probability that rises to `HEAD_DROP`, by gates of 0: a
+   behaviour can then not be smeared over all heads, and circuits come out sparse.
+5. Accuracy per task is measured on validation prompts, and model and tokenizer are saved.
 """
 
 from __future__ import annotations
@@ -16,25 +17,21 @@ import argparse
 import math
 import random
 import time
-from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from torch import Tensor
 from torch.nn.functional import cross_entropy
+from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm
-from transformers import (
-    BatchEncoding,
-    GPT2Config,
-    GPT2LMHeadModel,
-    PreTrainedTokenizerFast,
-)
+from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
-import chg.gate_wrapper as gate_wrapper
 from chg.builtin.tasks import (
     BUILTIN_DATASETS,
-    Row,
+    EXAMPLES,
+    RULES,
     builtin_configs,
     builtin_rows,
     draw_row,
@@ -42,17 +39,20 @@ from chg.builtin.tasks import (
     vocabulary,
 )
 from chg.builtin.words import RANDOM_TOKENS
+from chg.gate_wrapper import gated
 
 SEED = 0
 LAYERS, HEADS, D_MODEL, POSITIONS = 4, 8, 128, 64
-STEPS, BATCH, PEAK_LR, WARMUP, WEIGHT_DECAY = 1300, 48, 2e-3, 60, 0.1
 INIT_STD = 0.08
-HEAD_DROP, DROP_FROM, DROP_FULL = 0.3, 600, 900
-"""the rate, and the steps between which it rises from nothing to that"""
-MIX = {"icl": 3, "instruction": 2, "aba": 4, "copy": 3}
-"""dataset -> its share of the rows"""
-COPY_FIRST, LONGEST_COPY = 200, 20
-"""steps of copying and rules alone, and how long copies get: short rows teach too little"""
+PEAK_LR, WARMUP, WEIGHT_DECAY = 2e-3, 50, 0.1
+MIX_FROM, DECAY_FROM, DROP_FULL, STEPS = 1250, 1700, 2200, 2900
+"""steps: words join, head drop and learning-rate decay begin, head drop is full, all ends"""
+HEAD_DROP = 0.3
+LONGEST = 47
+"""words of a long row; with `<bos>` 48 tokens"""
+
+TrainingRow = list[tuple[str, bool]]
+"""words, and whether each is scored"""
 
 
 def build_tokenizer() -> PreTrainedTokenizerFast:
@@ -101,57 +101,102 @@ def build_model(tokenizer: PreTrainedTokenizerFast) -> GPT2LMHeadModel:
     return model
 
 
-def encode(
-    tokenizer: PreTrainedTokenizerFast, rows: list[Row], examples_too: bool = False
-) -> tuple[BatchEncoding, Tensor]:
-    """Token ids, and labels that are -100 wherever nothing is to be predicted.
+def word_row(dataset: str, rng: random.Random) -> TrainingRow:
+    """A training row of a built-in dataset; the answers of its examples are scored too."""
+    row = draw_row(dataset, None, "train", rng)
+    words = row["prompt"].split()
+    is_answer = [before == ":" for before in ["", *words]]
+    return [*zip(words, is_answer, strict=False), *((word, True) for word in row["target"].split())]
 
-    The targets are to be predicted, and with `examples_too` the answers of a prompt's examples.
+
+def icl_row(rng: random.Random) -> TrainingRow:
+    """Examples of a word task, and a question."""
+    return word_row("icl", rng)
+
+
+def instruction_row(rng: random.Random) -> TrainingRow:
+    """An instruction that names a word task, and a question."""
+    return word_row("instruction", rng)
+
+
+def copy_row(rng: random.Random) -> TrainingRow:
+    """A sequence repeated to the end; its length varies, or looking back that far would do."""
+    while True:
+        sequence = rng.sample(RANDOM_TOKENS, rng.randint(5, LONGEST // 2))
+        if not is_validation(" ".join([*sequence, sequence[0]])):
+            return [(sequence[i % len(sequence)], i > len(sequence)) for i in range(LONGEST)]
+
+
+def triples(rule: str, count: int, rng: random.Random) -> list[list[str]]:
+    """That many triples that follow a rule, all of different tokens."""
+    tokens = rng.sample(RANDOM_TOKENS, 2 * count)
+    third = RULES.index(rule)
+    return [[*pair, pair[third]] for pair in zip(tokens[::2], tokens[1::2], strict=True)]
+
+
+def rule_row(rng: random.Random) -> TrainingRow:
+    """Many triples of one rule; the third token is scored once an example has shown the rule."""
+    while True:
+        shown = triples(rng.choice(RULES), LONGEST // 4, rng)
+        prompt = " ; ".join(" ".join(triple) for triple in shown[: EXAMPLES + 1])
+        if not is_validation(prompt.rsplit(" ", 1)[0]):
+            words = [word for triple in shown for word in [*triple, ";"]]
+            return [(word, i % 4 == 2 and i > 4) for i, word in enumerate(words)]
+
+
+def named_rule_row(rng: random.Random) -> TrainingRow:
+    """Triples beside the name of their rule: one must follow from the other, either way round.
+
+    Applying and recognising a rule are learned apart here, and together make up `rule_row`, which
+    alone stays at chance.
     """
-    texts = [f"{row['prompt']} {row['target']}" for row in rows]
-    batch = tokenizer(texts, padding=True, return_tensors="pt")
-    ends = batch["attention_mask"].sum(dim=1, keepdim=True)
-    lengths = torch.tensor([[len(row["target"].split())] for row in rows])
-    positions = torch.arange(batch["input_ids"].shape[1])
-    scored = (positions >= ends - lengths) & (positions < ends)
-    if examples_too:
-        follows = batch["input_ids"].roll(-1, dims=1)
-        scored |= follows == tokenizer.convert_tokens_to_ids(";")
-    return batch, batch["input_ids"].masked_fill(~scored, -100)
+    row: TrainingRow = []
+    for _ in range(LONGEST // 5):
+        rule = rng.choice(RULES)
+        [[first, second, third]] = triples(rule, 1, rng)
+        plain = [(first, False), (second, False)]
+        if rng.random() < 0.5:
+            row += [(rule, False), *plain, (third, True), (";", False)]
+        else:
+            row += [*plain, (third, False), (rule, True), (";", False)]
+    return row
+
+
+Mix = dict[Callable[[random.Random], TrainingRow], int]
+FIRST_MIX: Mix = {rule_row: 16, named_rule_row: 8, copy_row: 8}
+FULL_MIX: Mix = {
+    icl_row: 14,
+    instruction_row: 10,
+    rule_row: 12,
+    named_rule_row: 4,
+    copy_row: 8,
+}
+"""kind of row -> how many of it are in a batch"""
+
+
+def encode(tokenizer: PreTrainedTokenizerFast, rows: list[TrainingRow]) -> tuple[Tensor, Tensor]:
+    """Token ids `[row, position]`, padded right, and labels that are -100 where not scored."""
+    vocab, bos = tokenizer.get_vocab(), tokenizer.bos_token_id
+    ids = [torch.tensor([bos, *(vocab[word] for word, _ in row)]) for row in rows]
+    scored = [torch.tensor([False, *(flag for _, flag in row)]) for row in rows]
+    batch = pad_sequence(ids, batch_first=True, padding_value=tokenizer.pad_token_id)
+    return batch, batch.masked_fill(~pad_sequence(scored, batch_first=True), -100)
 
 
 def learning_rate(step: int) -> float:
-    """Linear warm-up, then a cosine down to nothing; as a share of the peak."""
-    if step < WARMUP:
-        return (step + 1) / WARMUP
-    return 0.5 * (1 + math.cos(math.pi * (step - WARMUP) / (STEPS - WARMUP)))
+    """Linear warm-up, constant, then a cosine down to nothing; as a share of the peak."""
+    if step < DECAY_FROM:
+        return min(1.0, (step + 1) / WARMUP)
+    return 0.5 * (1 + math.cos(math.pi * (step - DECAY_FROM) / (STEPS - DECAY_FROM)))
 
 
 def head_drop(step: int) -> float:
-    """The share of heads to drop: none until something is learned, then more and more."""
-    return HEAD_DROP * min(1.0, max(0.0, (step - DROP_FROM) / (DROP_FULL - DROP_FROM)))
-
-
-def draw_copy(rng: random.Random) -> Row:
-    """A training row of copying, up to twice as long as the rows of the dataset."""
-    while True:
-        first, *rest = rng.sample(RANDOM_TOKENS, rng.randint(5, LONGEST_COPY))
-        prompt = " ".join([first, *rest, first])
-        if not is_validation(prompt):
-            return {"prompt": prompt, "target": " ".join(rest), "task": "copy"}
-
-
-def draw_batch(step: int, rng: random.Random) -> list[Row]:
-    """Training rows of all datasets, or of the two without words while the first steps last."""
-    mix = {"aba": 1, "copy": 3} if step < COPY_FIRST else MIX
-    names = rng.choices(list(mix), list(mix.values()), k=BATCH)
-    return [
-        draw_copy(rng) if name == "copy" else draw_row(name, None, "train", rng) for name in names
-    ]
+    """The share of heads to drop: none until all is learned, then more and more."""
+    return HEAD_DROP * min(1.0, max(0.0, (step - DECAY_FROM) / (DROP_FULL - DECAY_FROM)))
 
 
 def train(model: GPT2LMHeadModel, tokenizer: PreTrainedTokenizerFast) -> None:
-    """Minimise the loss on the targets of fresh training rows, with heads dropped at random."""
+    """Minimise the loss on the scored tokens of fresh rows, with heads dropped at random."""
     rng = random.Random(SEED)
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=PEAK_LR, betas=(0.9, 0.98), weight_decay=WEIGHT_DECAY
@@ -159,12 +204,13 @@ def train(model: GPT2LMHeadModel, tokenizer: PreTrainedTokenizerFast) -> None:
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, learning_rate)
     progress = tqdm(range(STEPS), desc="training", disable=None)
     model.train()
-    with gate_wrapper.gated(model, torch.ones(LAYERS, HEADS)) as handle:
+    with gated(model, torch.ones(LAYERS, HEADS)) as handle:
         for step in progress:
-            rows = draw_batch(step, rng)
-            batch, labels = encode(tokenizer, rows, examples_too=True)
-            handle.gates = (torch.rand(BATCH, LAYERS, HEADS) >= head_drop(step)).float()
-            logits = model(**batch).logits
+            mix = FIRST_MIX if step < MIX_FROM else FULL_MIX
+            rows = [make(rng) for make, count in mix.items() for _ in range(count)]
+            ids, labels = encode(tokenizer, rows)
+            handle.gates = (torch.rand(len(rows), LAYERS, HEADS) >= head_drop(step)).float()
+            logits = model(ids, attention_mask=ids.ne(tokenizer.pad_token_id)).logits
             loss = cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten())
             optimizer.zero_grad()
             loss.backward()
@@ -178,16 +224,19 @@ def train(model: GPT2LMHeadModel, tokenizer: PreTrainedTokenizerFast) -> None:
 
 @torch.no_grad()
 def accuracy(
-    model: GPT2LMHeadModel, tokenizer: PreTrainedTokenizerFast, rows: list[Row]
-) -> dict[str, float]:
-    """Per task, the share of rows whose target tokens are all the most likely ones."""
-    batch, labels = encode(tokenizer, rows)
-    best = model(**batch).logits[:, :-1].argmax(dim=-1)
+    model: GPT2LMHeadModel, tokenizer: PreTrainedTokenizerFast, dataset: str, task: str
+) -> float:
+    """The share of validation rows whose target tokens are all the most likely ones."""
+    rows = builtin_rows(dataset, task, "validation")
+    words = [(row["prompt"].split(), row["target"].split()) for row in rows]
+    ids, labels = encode(
+        tokenizer,
+        [[*((w, False) for w in prompt), *((w, True) for w in target)] for prompt, target in words],
+    )
+    logits = model(ids, attention_mask=ids.ne(tokenizer.pad_token_id)).logits
+    best = logits[:, :-1].argmax(dim=-1)
     right = ((best == labels[:, 1:]) | (labels[:, 1:] == -100)).all(dim=1)
-    outcomes: dict[str, list[bool]] = defaultdict(list)
-    for row, is_right in zip(rows, right.tolist(), strict=True):
-        outcomes[row["task"]].append(is_right)
-    return {task: sum(hits) / len(hits) for task, hits in outcomes.items()}
+    return float(right.float().mean())
 
 
 def main() -> None:
@@ -206,8 +255,7 @@ def main() -> None:
     print(f"{'dataset':<12} {'task':<16} accuracy on validation rows")
     for dataset in BUILTIN_DATASETS:
         for task in builtin_configs(dataset):
-            rows = builtin_rows(dataset, task, "validation")
-            print(f"{dataset:<12} {task:<16} {accuracy(model, tokenizer, rows)[task]:.1%}")
+            print(f"{dataset:<12} {task:<16} {accuracy(model, tokenizer, dataset, task):.1%}")
     model.save_pretrained(out)
     tokenizer.save_pretrained(out)
     # transformers 5 writes a class name that 4.x does not know; both know this one.

@@ -10,7 +10,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from jaxtyping import install_import_hook
 
-CHECKED = ["gates", "gate_wrapper", "objectives", "evaluation", "optimiser", "ablation", "taxonomy"]
+CHECKED = ["gates", "gate_wrapper", "objectives", "evaluation", "optimiser", "ablation"]
 install_import_hook([f"chg.{name}" for name in CHECKED], "beartype.beartype")
 
 from pathlib import Path

@@ -32,6 +32,8 @@ MOST_MISSES = 1000
 """draws in a row that give a prompt already drawn, before a split counts as exhausted"""
 
 EXAMPLES = 3
+RULES = ("aba", "abb")
+"""A triple of tokens ends with its first, or with its second."""
 COPY_LENGTHS = (5, 9)
 """Shortest and longest sequence: were it one length, looking back that far would do."""
 
@@ -61,7 +63,7 @@ def _instruction_row(task: str, rng: random.Random) -> Row:
 
 def _rule_row(rule: str, rng: random.Random) -> Row:
     tokens = rng.sample(RANDOM_TOKENS, 2 * EXAMPLES + 2)
-    third = 0 if rule == "aba" else 1
+    third = RULES.index(rule)
     pairs = [tokens[i : i + 2] for i in range(0, len(tokens), 2)]
     prompt, target = " ; ".join(" ".join([*pair, pair[third]]) for pair in pairs).rsplit(" ", 1)
     return {"prompt": prompt, "target": target, "task": rule}
@@ -79,7 +81,7 @@ def _copy_row(task: str, rng: random.Random) -> Row:
 _MAKERS: dict[str, tuple[Callable[[str, random.Random], Row], tuple[str, ...]]] = {
     "icl": (_icl_row, tuple(WORD_PAIRS)),
     "instruction": (_instruction_row, tuple(WORD_PAIRS)),
-    "aba": (_rule_row, ("aba", "abb")),
+    "aba": (_rule_row, RULES),
     "copy": (_copy_row, ("copy",)),
 }
 """dataset -> how its rows are made, and its configs"""
@@ -159,8 +161,8 @@ def builtin_rows(
 
 
 def vocabulary() -> list[str]:
-    """Every word any row can hold, sorted: the built-in tokenizer's vocabulary."""
-    words = {":", ";", *RANDOM_TOKENS, *_OPENINGS, *_VERBS} - {""}
+    """Every word of any row, and the rules' names, sorted: what the tokenizer knows."""
+    words = {":", ";", *RANDOM_TOKENS, *RULES, *_OPENINGS, *_VERBS} - {""}
     for wordings in _WORDINGS.values():
         words.update(" ".join(wordings).split())
     for pairs in WORD_PAIRS.values():
