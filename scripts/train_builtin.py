@@ -6,8 +6,8 @@
 2. A GPT-2 of 4 layers x 8 heads first learns what takes attention over two steps: to copy, and to
    tell ABA from ABB. That comes only from long rows with many scored tokens.
 3. Then all built-in datasets are mixed; the loss is on targets and on the answers of examples.
-4. In every row each head is dropped with a probability that rises to `HEAD_DROP`, by gates of 0: a
-   behaviour can then not be smeared over all heads, and circuits come out sparse.
+4. At last whatever a head writes has a price. A behaviour can then not be smeared over all heads:
+   each is left to a few that do little else, and the other heads fall silent.
 5. Accuracy per task is measured on validation prompts, and model and tokenizer are saved.
 """
 
@@ -17,12 +17,13 @@ import argparse
 import math
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm
@@ -39,15 +40,15 @@ from chg.builtin.tasks import (
     vocabulary,
 )
 from chg.builtin.words import RANDOM_TOKENS
-from chg.gate_wrapper import gated
 
 SEED = 0
 LAYERS, HEADS, D_MODEL, POSITIONS = 4, 8, 128, 64
 INIT_STD = 0.08
 PEAK_LR, WARMUP, WEIGHT_DECAY = 2e-3, 50, 0.1
-MIX_FROM, DECAY_FROM, DROP_FULL, STEPS = 1250, 1700, 2200, 2900
-"""steps: words join, head drop and learning-rate decay begin, head drop is full, all ends"""
-HEAD_DROP = 0.3
+MIX_FROM, PRICE_FROM, PRICE_FULL, DECAY_FROM, STEPS = 1200, 1900, 2200, 2400, 2900
+"""steps: words join, the price begins and is full, the learning rate begins to fall, all ends"""
+PRICE = 0.005
+"""nats per token and unit of length of what a head adds to the residual stream"""
 LONGEST = 47
 """words of a long row; with `<bos>` 48 tokens"""
 
@@ -165,11 +166,11 @@ def named_rule_row(rng: random.Random) -> TrainingRow:
 Mix = dict[Callable[[random.Random], TrainingRow], int]
 FIRST_MIX: Mix = {rule_row: 16, named_rule_row: 8, copy_row: 8}
 FULL_MIX: Mix = {
-    icl_row: 14,
-    instruction_row: 10,
-    rule_row: 12,
-    named_rule_row: 4,
-    copy_row: 8,
+    icl_row: 26,
+    instruction_row: 14,
+    rule_row: 4,
+    named_rule_row: 1,
+    copy_row: 3,
 }
 """kind of row -> how many of it are in a batch"""
 
@@ -190,13 +191,32 @@ def learning_rate(step: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - DECAY_FROM) / (STEPS - DECAY_FROM)))
 
 
-def head_drop(step: int) -> float:
-    """The share of heads to drop: none until all is learned, then more and more."""
-    return HEAD_DROP * min(1.0, max(0.0, (step - DECAY_FROM) / (DROP_FULL - DECAY_FROM)))
+def price(step: int) -> float:
+    """The price of what heads write: none until all is learned, then rising to the full one."""
+    return PRICE * min(1.0, max(0.0, (step - PRICE_FROM) / (PRICE_FULL - PRICE_FROM)))
+
+
+@contextmanager
+def head_writes(model: GPT2LMHeadModel) -> Iterator[list[Tensor]]:
+    """Collect, layer by layer, about how long a vector each head adds: `[row, position, head]`."""
+    writes: list[Tensor] = []
+
+    def collect(projection: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        outputs = inputs[0].unflatten(-1, (HEADS, -1)).norm(dim=-1)
+        weights = projection.weight.unflatten(0, (HEADS, -1)).flatten(1).norm(dim=-1)
+        writes.append(outputs * weights / math.sqrt(D_MODEL // HEADS))
+
+    blocks = model.transformer.h
+    handles = [block.attn.c_proj.register_forward_pre_hook(collect) for block in blocks]
+    try:
+        yield writes
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def train(model: GPT2LMHeadModel, tokenizer: PreTrainedTokenizerFast) -> None:
-    """Minimise the loss on the scored tokens of fresh rows, with heads dropped at random."""
+    """Minimise the loss on the scored tokens of fresh rows, and later what heads write."""
     rng = random.Random(SEED)
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=PEAK_LR, betas=(0.9, 0.98), weight_decay=WEIGHT_DECAY
@@ -204,21 +224,24 @@ def train(model: GPT2LMHeadModel, tokenizer: PreTrainedTokenizerFast) -> None:
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, learning_rate)
     progress = tqdm(range(STEPS), desc="training", disable=None)
     model.train()
-    with gated(model, torch.ones(LAYERS, HEADS)) as handle:
+    with head_writes(model) as writes:
         for step in progress:
             mix = FIRST_MIX if step < MIX_FROM else FULL_MIX
             rows = [make(rng) for make, count in mix.items() for _ in range(count)]
             ids, labels = encode(tokenizer, rows)
-            handle.gates = (torch.rand(len(rows), LAYERS, HEADS) >= head_drop(step)).float()
-            logits = model(ids, attention_mask=ids.ne(tokenizer.pad_token_id)).logits
-            loss = cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten())
+            is_word = ids.ne(tokenizer.pad_token_id)
+            writes.clear()
+            logits = model(ids, attention_mask=is_word).logits
+            nll = cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten())
+            written = torch.stack(writes).sum(dim=(0, -1))[is_word].mean()
+            loss = nll + price(step) * written
             optimizer.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
             schedule.step()
             if step % 50 == 0:
-                progress.set_postfix(loss=f"{loss.item():.3f}")
+                progress.set_postfix(nll=f"{nll.item():.3f}", written=f"{written.item():.1f}")
     model.eval()
 
 
