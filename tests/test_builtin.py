@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import random
+import runpy
 import subprocess
 import sys
 from collections import Counter
 from importlib.resources import files
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -18,16 +21,18 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from chg import HeadGates, evaluate, load_data, load_model
 from chg.builtin.tasks import (
     BUILTIN_DATASETS,
+    EXAMPLES,
     SPLITS,
     builtin_configs,
     builtin_rows,
-    draw_row,
     is_validation,
     vocabulary,
 )
 from chg.builtin.words import RANDOM_TOKENS, WORD_PAIRS
+from chg.cli import main
 from chg.errors import DataError
 
 FOLDER = Path(str(files("chg.builtin"))) / "tiny"
@@ -110,10 +115,32 @@ def test_without_a_config_all_tasks_are_mixed() -> None:
         assert min(counts.values()) > 512 / len(counts) / 2
 
 
-def test_the_training_script_draws_no_validation_prompt() -> None:
+@pytest.fixture(scope="module")
+def training() -> Any:
+    path = Path(__file__).resolve().parents[1] / "scripts" / "train_builtin.py"
+    return SimpleNamespace(**runpy.run_path(str(path)))
+
+
+@pytest.mark.parametrize("kind", ["icl_row", "instruction_row", "rule_row", "copy_row"])
+def test_the_training_script_draws_no_validation_prompt(training: Any, kind: str) -> None:
     rng = random.Random(0)
-    rows = [draw_row(name, None, "train", rng) for name in BUILTIN_DATASETS for _ in range(2000)]
-    assert not any(is_validation(row["prompt"]) for row in rows)
+    for _ in range(500):
+        row = getattr(training, kind)(rng)
+        words = [word for word, _ in row]
+        end = {"rule_row": 4 * EXAMPLES + 2, "copy_row": [scored for _, scored in row].index(True)}
+        stop = end.get(kind, len(words) - 1)
+        assert not is_validation(" ".join(words[:stop]))
+        assert row[stop][1], "what follows the prompt is scored"
+
+
+def test_every_training_row_is_known_to_the_tokenizer_and_fits(training: Any) -> None:
+    rng = random.Random(0)
+    known = set(vocabulary())
+    for make in training.FULL_MIX:
+        rows = [make(rng) for _ in range(100)]
+        assert {word for row in rows for word, _ in row} <= known
+        assert all(any(scored for _, scored in row) for row in rows)
+        assert max(map(len, rows)) < training.POSITIONS
 
 
 @pytest.mark.parametrize(
@@ -173,3 +200,16 @@ def test_the_model_answers_held_out_prompts(
         end = int(mask.sum()) - 1
         right += tokenizer.convert_ids_to_tokens(guesses[end - len(target) : end]) == target
     assert right / len(rows) >= 0.98
+
+
+def test_the_shipped_contrast_keeps_the_word_tasks_and_loses_copying(tmp_path: Path) -> None:
+    out = tmp_path / "gates.pt"
+    shipped = Path(__file__).resolve().parents[1] / "configs" / "contrast_builtin.yaml"
+    assert main(["contrast", "--config", str(shipped), "--out", str(out), "--quiet"]) == 0
+    gates = HeadGates.load(out)
+    model, tokenizer = load_model("builtin:tiny")
+    retain = load_data("builtin:instruction", tokenizer, split="validation")
+    forget = load_data("builtin:copy", tokenizer, split="validation")
+    for matrix in (gates.values, gates.thresholded()):
+        assert evaluate(model, retain, matrix).accuracy > 0.8
+        assert evaluate(model, forget, matrix).accuracy < 0.1

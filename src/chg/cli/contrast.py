@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 EXAMPLES = """\
-  chg contrast --model builtin:tiny --retain_dataset builtin:copy \\
-      --forget_dataset builtin:instruction
+  chg contrast --model builtin:tiny --retain_dataset builtin:instruction \\
+      --forget_dataset builtin:copy --max_steps 300 --batch_size 16
   chg contrast --model gpt2 --retain_dataset wikitext --forget_dataset biased.jsonl --alpha 1.0"""
 
 

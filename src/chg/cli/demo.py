@@ -112,22 +112,21 @@ def _what_a_fit_did(fit: Any) -> str:
 
 
 def _findings(analysis: Analysis) -> str:
-    """What was found, in sentences."""
+    """What was found, role by role."""
     table = analysis.rankings
-    total = len(table)
-    lines = ["\nWhat was found"]
-    sentences = {
-        "facilitating": "do the task: they stay open even when pushed closed",
-        "irrelevant": "do nothing for it: they go wherever they are pushed",
-        "interfering": "are in the way: they close even when pushed open",
-        "undecided": "are undecided: one of their gates is between open and closed",
+    lines = [f"\nWhat was found about the {len(table)} heads"]
+    meanings = {
+        "facilitating": "open even when pushed closed: the task needs it",
+        "irrelevant": "goes wherever it is pushed: the task does not need it",
+        "interfering": "closed even when pushed open: it is in the way",
+        "undecided": "a gate stays in between; often half of a head is enough",
     }
-    for role, meaning in sentences.items():
+    for role, meaning in meanings.items():
         chosen = table[table.role == role]
         names = ", ".join(f"L{r.layer}H{r.head}" for r in chosen.head(SHOWN).itertuples())
-        more = f", and {len(chosen) - SHOWN} more" if len(chosen) > SHOWN else ""
-        listed = f" ({names}{more})" if len(chosen) else ""
-        lines.append(f"  {len(chosen):2d} of {total} heads {meaning}{listed}.")
+        more = f" and {len(chosen) - SHOWN} more" if len(chosen) > SHOWN else ""
+        listed = f"\n{'':19}{names}{more}" if names else ""
+        lines.append(f"  {len(chosen):2d} {role:<12}  {meaning}{listed}")
     return "\n".join(lines)
 
 
@@ -148,13 +147,13 @@ def _proof(model: Any, held_out: Any, table: Any) -> str:
     for role in ("irrelevant", "facilitating"):
         heads = table[table.role == role]
         closed = matrices[0].clone()
-        closed[heads.layer.to_numpy(), heads["head"].to_numpy()] = 0.0
+        closed[heads.layer.tolist(), heads["head"].tolist()] = 0.0
         matrices.append(closed)
     untouched, *without = evaluate_gates(model, held_out, matrices, batch_size=EVALUATION_ROWS)
-    for meaning, scores in zip(("do nothing for it", "do the task"), without, strict=True):
+    for role, scores in zip(("irrelevant", "facilitating"), without, strict=True):
         lines.append(
-            f"  Without all heads that {meaning}, {scores.accuracy:.0%} of the answers are right "
-            f"(untouched {untouched.accuracy:.0%})."
+            f"  Without all {role} heads together, {scores.accuracy:.0%} of the answer tokens are "
+            f"right ({untouched.accuracy:.0%} with all heads)."
         )
     return "\n".join(lines)
 

@@ -45,7 +45,9 @@ def importance_heatmap(analysis: Analysis) -> Figure:
     figure, axes = _head_grid(scores.shape)
     image = axes.imshow(scores, cmap="RdBu", vmin=-limit, vmax=limit, interpolation="nearest")
     bar = figure.colorbar(image, ax=axes, extend=extend, fraction=0.046, pad=0.03)
-    bar.set_label(f"important  \u2190  {analysis.score_label}  \u2192  in the way", fontsize=9)
+    bar.set_label(analysis.score_label, fontsize=9)
+    bar.ax.set_title("in the way", fontsize=8, pad=12)
+    bar.ax.set_xlabel("important", fontsize=8, labelpad=12)
     axes.set_title(f"What ablating each head does\n{analysis.title}", fontsize=11)
     return figure
 
