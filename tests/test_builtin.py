@@ -210,6 +210,6 @@ def test_the_shipped_contrast_keeps_the_word_tasks_and_loses_copying(tmp_path: P
     model, tokenizer = load_model("builtin:tiny")
     retain = load_data("builtin:instruction", tokenizer, split="validation")
     forget = load_data("builtin:copy", tokenizer, split="validation")
-    for matrix in (gates.values, gates.thresholded()):
+    for matrix in (gates.values, gates.thresholded):
         assert evaluate(model, retain, matrix).accuracy > 0.8
         assert evaluate(model, forget, matrix).accuracy < 0.1
