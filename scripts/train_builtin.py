@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import cast
 
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
@@ -29,6 +30,7 @@ from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
+from chg.architectures import find_head_sites
 from chg.builtin.tasks import (
     BUILTIN_DATASETS,
     EXAMPLES,
@@ -203,11 +205,11 @@ def head_writes(model: GPT2LMHeadModel) -> Iterator[list[Tensor]]:
 
     def collect(projection: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         outputs = inputs[0].unflatten(-1, (HEADS, -1)).norm(dim=-1)
-        weights = projection.weight.unflatten(0, (HEADS, -1)).flatten(1).norm(dim=-1)
+        weights = cast(Tensor, projection.weight).unflatten(0, (HEADS, -1)).flatten(1).norm(dim=-1)
         writes.append(outputs * weights / math.sqrt(D_MODEL // HEADS))
 
-    blocks = model.transformer.h
-    handles = [block.attn.c_proj.register_forward_pre_hook(collect) for block in blocks]
+    sites = find_head_sites(model)
+    handles = [site.projection.register_forward_pre_hook(collect) for site in sites]
     try:
         yield writes
     finally:
