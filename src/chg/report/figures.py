@@ -35,7 +35,7 @@ OUTLIER = 3.0
 
 def save(figure: Figure, path: Path) -> None:
     """Write a figure as PNG."""
-    figure.savefig(path, dpi=DPI, format="png", facecolor="white")
+    figure.savefig(path, dpi=DPI, format="png", facecolor="white", bbox_inches="tight")
 
 
 def importance_heatmap(analysis: Analysis) -> Figure:
@@ -45,9 +45,7 @@ def importance_heatmap(analysis: Analysis) -> Figure:
     figure, axes = _head_grid(scores.shape)
     image = axes.imshow(scores, cmap="RdBu", vmin=-limit, vmax=limit, interpolation="nearest")
     bar = figure.colorbar(image, ax=axes, extend=extend, fraction=0.046, pad=0.03)
-    bar.set_label(analysis.score_label, fontsize=9)
-    bar.ax.set_title("in the way", fontsize=8, pad=12)
-    bar.ax.set_xlabel("important", fontsize=8, labelpad=12)
+    bar.set_label(f"{analysis.score_label}\n\u2190 important    in the way \u2192", fontsize=9)
     axes.set_title(f"What ablating each head does\n{analysis.title}", fontsize=11)
     return figure
 
@@ -150,7 +148,7 @@ def _head_grid(shape: tuple[int, ...]) -> tuple[Figure, Axes]:
     """Axes with layers down and heads across, cells square and large enough to see."""
     layers, heads = shape
     cell = float(np.clip(9 / max(layers, heads), 0.16, 0.42))
-    figure = Figure(figsize=(max(5.2, cell * heads + 2.4), max(3.6, cell * layers + 1.6)))
+    figure = Figure(figsize=(max(5.2, cell * heads + 2.8), max(3.6, cell * layers + 1.6)))
     figure.set_layout_engine("constrained")
     axes = figure.add_subplot()
     axes.set_xticks(_ticks(heads))
