@@ -79,14 +79,14 @@ def test_sequential_equals_a_plain_loop(order: str) -> None:
 
 
 def test_orders() -> None:
-    shape = (LAYERS, HEADS)
-    forward = head_order(AblationConfig("sequential", "forward"), shape)
+    exists = torch.ones(LAYERS, HEADS, dtype=torch.bool)
+    forward = head_order(AblationConfig("sequential", "forward"), exists)
     assert forward[:5] == [(0, 0), (0, 1), (0, 2), (0, 3), (1, 0)]
-    assert head_order(AblationConfig("sequential", "backward"), shape) == forward[::-1]
-    random = head_order(AblationConfig("sequential", "random", seed=1), shape)
+    assert head_order(AblationConfig("sequential", "backward"), exists) == forward[::-1]
+    random = head_order(AblationConfig("sequential", "random", seed=1), exists)
     assert sorted(random) == forward
-    assert random == head_order(AblationConfig("sequential", "random", seed=1), shape)
-    assert random != head_order(AblationConfig("sequential", "random", seed=2), shape)
+    assert random == head_order(AblationConfig("sequential", "random", seed=1), exists)
+    assert random != head_order(AblationConfig("sequential", "random", seed=2), exists)
 
 
 def test_other_heads_stay_at_the_gates() -> None:
@@ -134,6 +134,8 @@ def test_results_file(tmp_path: Path, mode: str) -> None:
         "baseline",
         "num_sequences",
         "num_target_tokens",
+        "num_layers",
+        "num_heads",
         "seconds",
         "metadata",
     }

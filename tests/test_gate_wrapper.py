@@ -304,15 +304,29 @@ def test_the_check_refuses_a_site_that_is_not_the_attention_output(
         attach(model, torch.ones(LAYERS, HEADS))
 
 
-def test_the_check_counts_uses() -> None:
-    model = Odd(uses=2)
-    model.layers = nn.ModuleList(OddLayer() for _ in range(LAYERS))
-    model.forward = lambda input_ids, **_: type(  # type: ignore[method-assign]
-        "Output", (), {"logits": _run_odd(model, input_ids) + _run_odd(model, input_ids)}
-    )()
+def test_the_check_refuses_a_site_that_is_never_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("chg.architectures._registered", {})
+    model = Odd(uses=0)
     chg.register_architecture("odd", attention="mixer", projection="out")
-    with pytest.raises(ArchitectureError, match="used 2 times"):
+    with pytest.raises(ArchitectureError, match="not used in a forward pass"):
         check_head_sites(model, find_head_sites(model))
+
+
+def test_layers_that_run_more_than_once_are_gated_every_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("chg.architectures._registered", {})
+    model = Odd(uses=2)
+    chg.register_architecture("odd", attention="mixer", projection="out")
+    with gated(model, torch.zeros(LAYERS, HEADS)):
+        assert torch.equal(model(tokens()).logits, model.embed(tokens()))
+
+
+def test_a_model_that_cannot_run_on_text_says_what_to_do() -> None:
+    model = make_model("llama")
+    model.forward = lambda **_: 1 / 0  # type: ignore[method-assign]
+    with pytest.raises(ArchitectureError, match="use its text decoder"):
+        attach(model, torch.ones(LAYERS, HEADS))
 
 
 def test_heads_that_do_not_divide_are_refused() -> None:

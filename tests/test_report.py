@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -89,6 +90,33 @@ def test_a_full_analysis(tmp_path: Path, shape: tuple[int, int]) -> None:
     assert "L0H1" in report
     assert f"irrelevant    {len(table) - 2:5d}" in report
     assert analysis.rankings.iloc[0].score == pytest.approx(-0.5)
+
+
+def test_a_layer_without_heads_is_left_out(tmp_path: Path) -> None:
+    whole = make_result(3, 4)
+    heads = tuple(head for head in whole.heads if head.layer != 2 and head.head != 3)
+    replace(whole, heads=heads, num_layers=3, num_heads=4).save(tmp_path / "r.json")
+    logits = torch.full((3, 4), 3.0)
+    logits[2], logits[:, 3] = torch.nan, torch.nan
+    HeadGates(logits).save(tmp_path / "plus.pt")
+    HeadGates(-logits).save(tmp_path / "minus.pt")
+    analysis = analyze(
+        results=str(tmp_path / "r.json"),
+        gates=str(tmp_path / "plus.pt"),
+        gates_retention=str(tmp_path / "plus.pt"),
+        gates_removal=str(tmp_path / "minus.pt"),
+        output_dir=str(tmp_path / "out"),
+    )
+    table = pd.read_csv(tmp_path / "out" / "head_rankings.csv")
+    assert sorted(zip(table.layer, table["head"], strict=True)) == [
+        (layer, head) for layer in range(2) for head in range(3)
+    ]
+    assert set(table.role) == {"irrelevant"}
+    assert analysis.taxonomy is not None
+    assert (analysis.taxonomy.roles[2] == "").all()
+    report = (tmp_path / "out" / "summary_report.txt").read_text()
+    assert "layer   2  has no heads" in report
+    assert "6 open (> 0.7), 0 closed (< 0.3), 0 between" in report
 
 
 def test_without_fits_the_csv_has_six_columns(tmp_path: Path) -> None:

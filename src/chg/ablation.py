@@ -16,14 +16,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from chg.config import AblationConfig
 from chg.data.tokens import TokenData
 from chg.errors import GateError, ModelError
 from chg.evaluation import SequenceScores, evaluate_gates
-from chg.gate_wrapper import gate_shape
+from chg.gate_wrapper import attach, existing_heads
 from chg.gates import HeadGates
 from chg.progress import progress_bar
 from chg.provenance import describe_config, describe_model, package_versions
@@ -60,14 +60,15 @@ def ablate_heads(
         >>> result.scores[0, 3]  # doctest: +SKIP
     """
     config = config or AblationConfig(**settings)
-    shape = gate_shape(model)
-    baseline = torch.ones(shape) if gates is None else gates.values
-    if tuple(baseline.shape) != shape:
+    exists = existing_heads(model)
+    baseline = torch.ones(exists.shape) if gates is None else gates.values
+    if baseline.shape != exists.shape:
         raise GateError(
-            f"the gates are {tuple(baseline.shape)}, the model has {shape[0]} layers x {shape[1]} "
-            "heads; they belong to another model"
+            f"the gates are {tuple(baseline.shape)}, the model has {exists.shape[0]} layers x "
+            f"{exists.shape[1]} heads; they belong to another model"
         )
-    heads = head_order(config, shape)
+    attach(model, baseline).remove()  # the checks, once, before the work
+    heads = head_order(config, exists)
     matrices = _matrices(config, baseline, heads)
     began = time.perf_counter()
     scores = []
@@ -90,6 +91,8 @@ def ablate_heads(
         num_sequences=len(data),
         num_target_tokens=data.num_target_tokens,
         seconds=seconds,
+        num_layers=exists.shape[0],
+        num_heads=exists.shape[1],
         order=None if individual else config.ablation_order,
         heads=_head_scores(heads, scores) if individual else (),
         steps=() if individual else _steps(heads, scores),
@@ -103,9 +106,9 @@ def ablate_heads(
     )
 
 
-def head_order(config: AblationConfig, shape: tuple[int, int]) -> list[Head]:
+def head_order(config: AblationConfig, exists: Bool[Tensor, "layer head"]) -> list[Head]:
     """The order in which heads are taken out; individual ablation goes forward."""
-    heads = [(layer, head) for layer in range(shape[0]) for head in range(shape[1])]
+    heads: list[Head] = [(layer, head) for layer, head in exists.nonzero().tolist()]
     if config.mode == "individual" or config.ablation_order == "forward":
         return heads
     if config.ablation_order == "backward":

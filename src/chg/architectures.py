@@ -5,10 +5,12 @@ projection's input. So all this module has to find is, per layer, the projection
 heads that share its input (METHOD.md, Gates). Sizes are read from the projection itself, because
 `hidden_size` is wrong wherever a configuration sets `head_dim` on its own.
 
-1. Find the stack of decoder layers: the first `ModuleList` in which every layer has attention.
+1. Find the stack of layers: the first `ModuleList` of the text decoder that has attention in it.
 2. In each layer take the attention module and its output projection by name: the registered
-   layout or the table's for this `model_type`, otherwise the names the field uses.
-3. Heads come from the configuration, `head_dim` from the projection; both are cross-checked.
+   layout or the table's for this `model_type`, otherwise the names the field uses. A layer without
+   softmax attention (state space, convolution, linear attention) has no heads.
+3. Heads come from the attention module or the configuration, their size from the projection; both
+   are cross-checked. Layers may differ in them.
 """
 
 from __future__ import annotations
@@ -18,7 +20,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from jaxtyping import Bool
+from torch import Tensor, nn
 
 from chg.errors import ArchitectureError
 
@@ -41,8 +44,40 @@ LAYOUTS: dict[str, Layout] = {
 }
 """Known layouts by the configuration's `model_type`. Others are probed for."""
 
-PROBED_ATTENTION = ("self_attn", "attn", "attention", "self_attention", "attn.attention")
-PROBED_PROJECTION = ("o_proj", "out_proj", "c_proj", "dense", "wo")
+PROBED_ATTENTION = (
+    "self_attn",
+    "attn",
+    "attention",
+    "self_attention",
+    "attn.attention",
+    "multi_head_attention",
+    "self_att.self_attention",
+    "temporal_block",
+    "mixer",
+    "shared_transformer.self_attn",
+    "shared_transf.self_attn",
+    "",
+)
+"""Where attention modules are found in layers; the empty name is the layer itself."""
+
+PROBED_PROJECTION = (
+    "o_proj",
+    "out_proj",
+    "c_proj",
+    "dense",
+    "wo",
+    "Wo",
+    "output.dense",
+    "o_proj.linear",
+    "attention_out",
+    "out_lin",
+)
+
+OTHER_TOWERS = ("vision", "image", "visual", "audio", "speech", "connector")
+"""Parts of the paths of stacks that are not the text decoder, looked at last."""
+
+NO_HEADS = ("linear", "mamba", "conv", "recurrent", "moe", "mlp")
+"""Parts of the names in a configuration's `layer_types` of layers without softmax attention."""
 
 _registered: dict[str, Layout] = {}
 
@@ -75,8 +110,38 @@ class HeadSite:
     num_kv_heads: int
 
 
-def find_head_sites(model: nn.Module) -> list[HeadSite]:
-    """Find the attention output projection of every decoder layer, in order.
+@dataclass(frozen=True)
+class HeadSites:
+    """All heads of a model, layer by layer; layers without heads have no site."""
+
+    sites: tuple[HeadSite, ...]
+    num_layers: int
+
+    def __iter__(self) -> Iterator[HeadSite]:
+        return iter(self.sites)
+
+    def __len__(self) -> int:
+        return len(self.sites)
+
+    def __getitem__(self, index: int) -> HeadSite:
+        return self.sites[index]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """`(layers, heads)` of the gate matrix: all layers, and the most heads of any."""
+        return self.num_layers, max(site.num_heads for site in self.sites)
+
+    @property
+    def exists(self) -> Bool[Tensor, "layer head"]:
+        """Which entries of the gate matrix are heads; all of them, in most models."""
+        exists = torch.zeros(self.shape, dtype=torch.bool)
+        for site in self.sites:
+            exists[site.layer, : site.num_heads] = True
+        return exists
+
+
+def find_head_sites(model: nn.Module) -> HeadSites:
+    """Find the attention output projection of every decoder layer that has one, in order.
 
     Raises:
         ArchitectureError: nothing that looks like attention was found, or the sizes contradict
@@ -87,15 +152,14 @@ def find_head_sites(model: nn.Module) -> list[HeadSite]:
     model_type = getattr(config, "model_type", type(model).__name__)
     layout = _registered.get(model_type) or LAYOUTS.get(model_type)
     for path, layers in _module_lists(model):
-        found = [_locate(layer, layout) for layer in layers]
-        located = [f for f in found if f is not None]
-        if located and len(located) == len(found):
-            names = [f"{path}.{i}.{name}" for i, (name, _, _) in enumerate(located)]
-            sites = [
-                _site(config, i, names[i], attention, projection)
-                for i, (_, attention, projection) in enumerate(located)
-            ]
-            return _uniform(sites)
+        sites = []
+        for i, layer in enumerate(layers):
+            found = None if _is_headless(config, i, len(layers)) else _locate(layer, layout)
+            if found is not None:
+                name, attention, projection = found
+                sites.append(_site(config, i, f"{path}.{i}.{name}", attention, projection))
+        if sites:
+            return HeadSites(tuple(sites), len(layers))
     raise ArchitectureError(_not_found(model, model_type, layout))
 
 
@@ -123,13 +187,33 @@ def _text_config(model: nn.Module) -> Any:
 
 
 def _module_lists(model: nn.Module) -> Iterator[tuple[str, nn.ModuleList]]:
-    for path, module in model.named_modules():
-        if isinstance(module, nn.ModuleList) and len(module) > 0:
-            yield path, module
+    """Lists of modules with their paths, those of the text decoder first."""
+    get_decoder = getattr(model, "get_decoder", None)
+    decoder = get_decoder() if callable(get_decoder) else None
+    prefix = next((name for name, module in model.named_modules() if module is decoder), "")
+    lists = [
+        (path, module)
+        for path, module in model.named_modules()
+        if isinstance(module, nn.ModuleList) and len(module) > 0
+    ]
+
+    def distance(item: tuple[str, nn.ModuleList]) -> tuple[bool, bool]:
+        path = item[0]
+        return any(part in path for part in OTHER_TOWERS), not path.startswith(prefix)
+
+    yield from sorted(lists, key=distance)
+
+
+def _is_headless(config: Any, layer: int, num_layers: int) -> bool:
+    """Whether the configuration says that a layer has no softmax attention."""
+    types = getattr(config, "layer_types", None)
+    if not isinstance(types, (list, tuple)) or len(types) != num_layers:
+        return False
+    return any(part in str(types[layer]) for part in NO_HEADS)
 
 
 def _child(module: nn.Module, dotted: str) -> nn.Module | None:
-    for name in dotted.split("."):
+    for name in filter(None, dotted.split(".")):
         child = getattr(module, name, None)
         if not isinstance(child, nn.Module):
             return None
@@ -148,7 +232,8 @@ def _locate(layer: nn.Module, layout: Layout | None) -> tuple[str, nn.Module, nn
         for projection_name in projection_names:
             projection = _child(attention, projection_name)
             if projection is not None and _in_features(projection) is not None:
-                return f"{attention_name}.{projection_name}", attention, projection
+                path = f"{attention_name}.{projection_name}".lstrip(".")
+                return path, attention, projection
     return None
 
 
@@ -162,11 +247,11 @@ def _site(
     config: Any, layer: int, path: str, attention: nn.Module, projection: nn.Module
 ) -> HeadSite:
     width = _in_features(projection) or 0
-    num_heads = getattr(config, "num_attention_heads", None) or getattr(attention, "num_heads", 0)
-    if not isinstance(num_heads, int) or num_heads < 1:
+    num_heads = _stated_heads(config, attention)
+    if num_heads is None:
         raise ArchitectureError(
             f"the configuration of this model does not say how many heads feed {path}: "
-            f"num_attention_heads is {num_heads!r}"
+            f"num_attention_heads is {getattr(config, 'num_attention_heads', None)!r}"
         )
     if width % num_heads:
         raise ArchitectureError(
@@ -175,24 +260,28 @@ def _site(
             "chg.register_architecture(...)"
         )
     head_dim = width // num_heads
-    stated = getattr(attention, "head_dim", head_dim)
+    # Latent attention has values of another size than queries and keys.
+    stated = getattr(attention, "v_head_dim", getattr(attention, "head_dim", head_dim))
     if isinstance(stated, int) and stated != head_dim:
         raise ArchitectureError(
             f"{path} takes {width} values = {num_heads} heads of {head_dim}, but the attention "
             f"module says head_dim {stated}; name the right projection with "
             "chg.register_architecture(...)"
         )
-    num_kv_heads = getattr(config, "num_key_value_heads", None) or num_heads
+    groups = getattr(attention, "num_key_value_groups", None)
+    num_kv_heads = num_heads // groups if isinstance(groups, int) and groups > 0 else num_heads
     return HeadSite(layer, path, attention, projection, num_heads, head_dim, num_kv_heads)
 
 
-def _uniform(sites: list[HeadSite]) -> list[HeadSite]:
-    counts = {site.num_heads for site in sites}
-    if len(counts) > 1:
-        raise ArchitectureError(
-            f"layers of different head counts {sorted(counts)} are not supported yet"
-        )
-    return sites
+def _stated_heads(config: Any, attention: nn.Module) -> int | None:
+    """Heads of an attention module: as it says itself, else as the configuration does."""
+    names = ("num_heads", "num_attention_heads", "n_heads", "n_head")
+    for source in (attention, config):
+        for name in names:
+            heads = getattr(source, name, None)
+            if isinstance(heads, int) and heads > 0:
+                return heads
+    return None
 
 
 def _not_found(model: nn.Module, model_type: str, layout: Layout | None) -> str:

@@ -17,18 +17,18 @@ coordinate mixes all heads.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from chg.architectures import HeadSite, find_head_sites
+from chg.architectures import HeadSite, HeadSites, find_head_sites
 from chg.errors import ArchitectureError, GateError
 from chg.gates import HeadGates
 
@@ -44,15 +44,24 @@ def get_attention_module(model: nn.Module, layer: int) -> nn.Module:
         GateError: the model has no such layer.
     """
     sites = find_head_sites(model)
-    if not 0 <= layer < len(sites):
-        raise GateError(f"layer {layer} does not exist; the model has layers 0 to {len(sites) - 1}")
-    return sites[layer].attention
+    if not 0 <= layer < sites.num_layers:
+        raise GateError(
+            f"layer {layer} does not exist; the model has layers 0 to {sites.num_layers - 1}"
+        )
+    for site in sites:
+        if site.layer == layer:
+            return site.attention
+    raise GateError(f"layer {layer} has no softmax attention, and so no heads")
 
 
 def gate_shape(model: nn.Module) -> tuple[int, int]:
     """`(layers, heads)` of the model's gate matrix."""
-    sites = find_head_sites(model)
-    return len(sites), sites[0].num_heads
+    return find_head_sites(model).shape
+
+
+def existing_heads(model: nn.Module) -> Bool[Tensor, "layer head"]:
+    """Which entries of the gate matrix are heads: in hybrids some layers have none."""
+    return find_head_sites(model).exists
 
 
 class AttachedGates:
@@ -61,7 +70,7 @@ class AttachedGates:
     Set `gates` between forward passes to change them; gradients flow into the tensor given.
     """
 
-    def __init__(self, sites: Sequence[HeadSite], gates: Tensor) -> None:
+    def __init__(self, sites: HeadSites, gates: Tensor) -> None:
         self._sites = sites
         self._handles: list[RemovableHandle] = []
         self.gates = gates
@@ -79,7 +88,7 @@ class AttachedGates:
 
     @gates.setter
     def gates(self, gates: Float[Tensor, "*batch layer head"]) -> None:
-        expected = (len(self._sites), self._sites[0].num_heads)
+        expected = self._sites.shape
         if gates.dim() not in (2, 3) or tuple(gates.shape[-2:]) != expected:
             raise GateError(
                 f"gates of shape {tuple(gates.shape)} do not fit this model: it has "
@@ -96,7 +105,8 @@ class AttachedGates:
 
     def _hook(self, site: HeadSite) -> Any:
         def scale(_module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
-            return _scaled(args[0], self._gates[..., site.layer, :], site), *args[1:]
+            gates = self._gates[..., site.layer, : site.num_heads]
+            return _scaled(args[0], gates, site), *args[1:]
 
         return scale
 
@@ -145,12 +155,16 @@ def attach(
             check_head_sites(model, sites)
             _checked[model] = identities
     values = gates.values if isinstance(gates, HeadGates) else gates
-    if check and not bool(((values >= 0) & (values <= 1)).all()):
-        raise GateError(
-            f"gates must lie in [0, 1]; got values from {values.min():.3g} to {values.max():.3g}. "
-            "Logits go through HeadGates(logits) or torch.sigmoid first"
-        )
-    return AttachedGates(sites, values)
+    handle = AttachedGates(sites, values)
+    if check:
+        of_heads = values[..., sites.exists.to(values.device)]
+        if not bool(((of_heads >= 0) & (of_heads <= 1)).all()):
+            handle.remove()
+            raise GateError(
+                f"gates must lie in [0, 1]; got values from {of_heads.min():.3g} to "
+                f"{of_heads.max():.3g}. Logits go through HeadGates(logits) or torch.sigmoid first"
+            )
+    return handle
 
 
 @contextmanager
@@ -199,26 +213,27 @@ class _Trace:
     outputs: list[list[Tensor]] = field(default_factory=list)
 
 
-def check_head_sites(model: nn.Module, sites: Sequence[HeadSite]) -> None:
+def check_head_sites(model: nn.Module, sites: HeadSites) -> None:
     """Prove on a few tokens that gates at these sites do what gates are said to do.
 
-    Gates of 1 leave the logits bit for bit as they were; every projection is used once; closing a
-    head empties its own slice and nothing else there or below; closing all heads is felt.
+    Gates of 1 leave the logits bit for bit as they were; every projection is used (more than once
+    where a model runs its layers in turns); closing a head empties its own slice and nothing else
+    there or below; closing all heads is felt.
 
     Raises:
         ArchitectureError: one of these does not hold; the message says which, and where.
     """
-    shape = (len(sites), sites[0].num_heads)
+    shape = sites.shape
     last = sites[-1]
     closed = torch.ones(shape)
     closed[last.layer, last.num_heads - 1] = 0
     with torch.no_grad(), frozen(model):
         plain = _trace(model, sites, None)
         for site, inputs in zip(sites, plain.inputs, strict=True):
-            if len(inputs) != 1:
+            if not inputs:
                 raise ArchitectureError(
-                    f"{site.path} is used {len(inputs)} times in a forward pass, not once; "
-                    "it is not the attention output projection of its layer"
+                    f"{site.path} is not used in a forward pass over text; it is not the attention "
+                    "output projection of its layer"
                 )
         open_ = _trace(model, sites, torch.ones(shape))
         one_closed = _trace(model, sites, closed)
@@ -227,12 +242,13 @@ def check_head_sites(model: nn.Module, sites: Sequence[HeadSite]) -> None:
         raise ArchitectureError("gates of 1 changed the logits: the hooks are not on plain heads")
     if not plain.logits.isfinite().all():
         return  # nothing can be compared with NaN; whatever runs next says that it met one
-    for site in sites:
-        before, after = plain.inputs[site.layer][0], one_closed.inputs[site.layer][0].clone()
+    own = slice((last.num_heads - 1) * last.head_dim, last.num_heads * last.head_dim)
+    if any(use[..., own].any() for use in one_closed.inputs[-1]):
+        raise ArchitectureError(f"closing a head left its slice of {last.path} non-zero")
+    for site, befores, afters in zip(sites, plain.inputs, one_closed.inputs, strict=True):
+        # Only up to its first use has a projection met nothing that the closed head wrote.
+        before, after = befores[0], afters[0].clone()
         if site is last:
-            own = slice((site.num_heads - 1) * site.head_dim, site.num_heads * site.head_dim)
-            if after[..., own].any():
-                raise ArchitectureError(f"closing a head left its slice of {site.path} non-zero")
             after[..., own] = before[..., own]
         if not _same(before, after):
             raise ArchitectureError(
@@ -249,7 +265,7 @@ def _same(left: Tensor, right: Tensor) -> bool:
     return torch.allclose(left, right, rtol=0, atol=0, equal_nan=True)
 
 
-def _trace(model: nn.Module, sites: Sequence[HeadSite], gates: Tensor | None) -> _Trace:
+def _trace(model: nn.Module, sites: HeadSites, gates: Tensor | None) -> _Trace:
     """Run four tokens, with gates if given, and record what passed every projection."""
     inputs: list[list[Tensor]] = [[] for _ in sites]
     outputs: list[list[Tensor]] = [[] for _ in sites]
@@ -259,14 +275,22 @@ def _trace(model: nn.Module, sites: Sequence[HeadSite], gates: Tensor | None) ->
     handles: list[RemovableHandle] = []
     attached = None if gates is None else AttachedGates(sites, gates)
     try:
-        for site in sites:
+        for i, site in enumerate(sites):
 
-            def record(_m: nn.Module, args: Any, out: Tensor, layer: int = site.layer) -> None:
-                inputs[layer].append(args[0])
-                outputs[layer].append(out)
+            def record(_m: nn.Module, args: Any, out: Tensor, i: int = i) -> None:
+                inputs[i].append(args[0])
+                outputs[i].append(out)
 
             handles.append(site.projection.register_forward_hook(record))
-        result = model(input_ids=tokens, attention_mask=torch.ones_like(tokens), use_cache=False)
+        try:
+            result = model(
+                input_ids=tokens, attention_mask=torch.ones_like(tokens), use_cache=False
+            )
+        except Exception as error:  # a model that needs more than text fails in ways of its own
+            raise ArchitectureError(
+                f"{type(model).__name__} failed on four tokens of text: {error}. If it needs more "
+                "than text, use its text decoder, e.g. model.language_model"
+            ) from error
         logits = result.logits if hasattr(result, "logits") else result.last_hidden_state
         return _Trace(logits, inputs, outputs)
     finally:

@@ -2,6 +2,7 @@
 
 A gate matrix holds one value in [0, 1] per query head, stored as logits:
 `gates = sigmoid(logits)` (paper, section 3). Fitting keeps them inside [-LOGIT_BOUND, LOGIT_BOUND].
+Where a layer has fewer heads than others, or none, the entries that are no heads are NaN.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -49,10 +50,11 @@ class GateCounts(NamedTuple):
 
 
 def count_gates(gates: Float[Tensor, "*fit layer head"]) -> GateCounts:
-    """Count open, closed and middle gates."""
+    """Count open, closed and middle gates of the heads that exist."""
     is_open = int((gates > OPEN_ABOVE).sum())
     is_closed = int((gates < CLOSED_BELOW).sum())
-    return GateCounts(is_open, is_closed, gates.numel() - is_open - is_closed)
+    total = int((~gates.isnan()).sum())
+    return GateCounts(is_open, is_closed, total - is_open - is_closed)
 
 
 @dataclass(frozen=True)
@@ -78,9 +80,15 @@ class HeadGates:
         return int(self.logits.shape[1])
 
     @property
+    def exists(self) -> Bool[Tensor, "layer head"]:
+        """Which entries are heads: all of them, unless layers differ in their heads."""
+        return ~self.logits.isnan()
+
+    @property
     def thresholded(self) -> Float[Tensor, "layer head"]:
         """Gates applied as a verdict: 1 from `VERDICT_THRESHOLD` on, 0 below (METHOD.md)."""
-        return (self.values >= VERDICT_THRESHOLD).float()
+        verdict = (self.values >= VERDICT_THRESHOLD).float()
+        return verdict.masked_fill(~self.exists, torch.nan)
 
     @property
     def counts(self) -> GateCounts:
@@ -90,14 +98,16 @@ class HeadGates:
     def save(self, path: str | Path) -> Path:
         """Write a gate file; `.safetensors` by that ending, otherwise the `.pt` form.
 
-        Both hold `logits`, `num_layers`, `num_heads` and `metadata` (JSON text). The write is
-        atomic.
+        Both hold `logits`, `num_layers`, `num_heads` and `metadata` (JSON text), and `exists` where
+        not every entry is a head. The write is atomic.
 
         Raises:
             OutputError: `path` cannot be written.
         """
         path = Path(path)
-        logits = self.logits.detach().to("cpu", torch.float32).contiguous()
+        tensors = {"logits": self.logits.detach().to("cpu", torch.float32).contiguous()}
+        if not self.exists.all():
+            tensors["exists"] = self.exists.cpu()
         metadata = json.dumps({"format_version": FORMAT_VERSION, **self.metadata})
         with atomic_path(path) as temporary:
             if path.suffix == ".safetensors":
@@ -106,11 +116,11 @@ class HeadGates:
                     "num_heads": str(self.num_heads),
                     "metadata": metadata,
                 }
-                save_file({"logits": logits}, temporary, metadata=header)
+                save_file(tensors, temporary, metadata=header)
             else:
                 torch.save(
                     {
-                        "logits": logits,
+                        **tensors,
                         "num_layers": self.num_layers,
                         "num_heads": self.num_heads,
                         "metadata": metadata,
@@ -173,7 +183,10 @@ def _checked(content: Mapping[str, Any], path: Path) -> tuple[Tensor, dict[str, 
         raise GateFileError(
             f"{path} contradicts itself: logits {tuple(logits.shape)}, sizes {said}"
         )
-    if logits.isnan().any():
+    exists = content.get("exists", torch.ones_like(logits, dtype=torch.bool))
+    if not isinstance(exists, Tensor) or exists.dtype != torch.bool or exists.shape != logits.shape:
+        raise GateFileError(f"{path} is damaged: `exists` does not say which of its heads exist")
+    if logits[exists].isnan().any():
         raise GateFileError(f"{path} holds logits that are NaN; fit it again")
     try:
         metadata = json.loads(content.get("metadata") or "{}")
@@ -181,4 +194,4 @@ def _checked(content: Mapping[str, Any], path: Path) -> tuple[Tensor, dict[str, 
         raise GateFileError(f"{path} has metadata that is not JSON text") from error
     if not isinstance(metadata, dict):
         raise GateFileError(f"{path} has metadata that is not a JSON object")
-    return logits.to(torch.float32), metadata
+    return logits.to(torch.float32).masked_fill(~exists, torch.nan), metadata

@@ -75,7 +75,7 @@ def logprobs_of_fits(
 
 
 def gate_regulariser(
-    logits: Float[Tensor, "fit layer head"], *, per_head: bool = False
+    logits: Float[Tensor, "fit *heads"], *, per_head: bool = False
 ) -> Float[Tensor, "fit"]:
     """`R` of the objective `NLL + lambda_reg * R`: the clamped logits, averaged over heads.
 

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from chg.architectures import input_device
 from chg.config import OptimiserConfig
 from chg.errors import DivergedError
-from chg.gate_wrapper import attach, frozen
+from chg.gate_wrapper import attach, existing_heads, frozen
 from chg.gates import LOGIT_BOUND
 from chg.objectives import gate_regulariser
 
@@ -72,16 +72,21 @@ def optimise_gates(
     config: OptimiserConfig,
     on_update: Callable[[Update], None],
 ) -> Float[Tensor, "fit layer head"]:
-    """Run all updates and return the final logits.
+    """Run all updates and return the final logits, NaN where the model has no head.
 
     Raises:
         DivergedError: the loss or its gradient became NaN or infinite; nothing of that update is
             kept, and `last_good` holds the logits before it.
     """
-    logits = start.clone().to(input_device(model))
+    exists = existing_heads(model).to(input_device(model))
+    logits = start.nan_to_num().to(input_device(model))
     if not config.paper_clip:
         logits.clamp_(-LOGIT_BOUND, LOGIT_BOUND)
     logits.requires_grad_()
+
+    def logits_of_heads() -> Tensor:
+        return logits.detach().masked_fill(~exists, torch.nan)
+
     full_rate = 2 * LOGIT_BOUND * config.lr
     adam = torch.optim.Adam([logits], lr=full_rate)
     attach(model, torch.ones(start.shape[1:])).remove()  # the check, once, before the work
@@ -97,14 +102,15 @@ def optimise_gates(
                 share.sum().backward()
                 losses += share.detach()
             per_head = config.lambda_scale == "per_head"
-            (config.lambda_reg * gate_regulariser(logits, per_head=per_head)).sum().backward()
+            pressure = gate_regulariser(logits[:, exists], per_head=per_head)
+            (config.lambda_reg * pressure).sum().backward()
             _clip(logits, step, losses)
             adam.step()
             if not config.paper_clip:
                 with torch.no_grad():
                     logits.clamp_(-LOGIT_BOUND, LOGIT_BOUND)
-            on_update(Update(step, losses, logits.detach(), rate / (2 * LOGIT_BOUND)))
-    return logits.detach().cpu()
+            on_update(Update(step, losses, logits_of_heads(), rate / (2 * LOGIT_BOUND)))
+    return logits_of_heads().cpu()
 
 
 def _clip(logits: Tensor, step: int, losses: Tensor) -> None:

@@ -60,6 +60,10 @@ class AblationResult:
     num_target_tokens: int
     seconds: float
     """The evaluation alone, without loading."""
+    num_layers: int | None = None
+    """Rows of the gate matrix; read off the heads if a file does not say."""
+    num_heads: int | None = None
+    """Columns of it: the most heads of any layer."""
     metric: str = METRIC
     order: str | None = None
     heads: tuple[HeadScore, ...] = ()
@@ -68,7 +72,9 @@ class AblationResult:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """`(layers, heads)`, read off the heads that were ablated: always all of them."""
+        """`(layers, heads)` of the gate matrix."""
+        if self.num_layers and self.num_heads:
+            return self.num_layers, self.num_heads
         ablated = [(one.layer, one.head) for one in self.heads or self.steps]
         last_layer, last_head = (max(indices) for indices in zip(*ablated, strict=True))
         return last_layer + 1, last_head + 1

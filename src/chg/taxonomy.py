@@ -33,7 +33,7 @@ class Taxonomy:
     irrelevance: NDArray[np.float64]
     """`G+ * (1 - G-)`: goes where it is pushed."""
     roles: NDArray[Any]
-    """Strings, each one of `ROLES`."""
+    """Strings, each one of `ROLES`; empty where there is no head."""
 
 
 def classify_heads(
@@ -60,4 +60,5 @@ def classify_heads(
         (plus < CLOSED_BELOW) & (minus < CLOSED_BELOW),
     ]
     roles = np.select(conditions, list(ROLES)[:3], default="undecided")
+    roles[np.isnan(plus) | np.isnan(minus)] = ""
     return Taxonomy(minus, 1 - plus, plus * (1 - minus), roles)

@@ -98,7 +98,8 @@ def _read(config: AnalysisConfig) -> Analysis:
     own, retention, removal = matrices
     both = retention is not None and removal is not None
     taxonomy = classify_heads(retention.values, removal.values) if both else None  # type: ignore[union-attr]
-    gates_shown = np.ones(result.shape) if own is None else own.values.double().numpy()
+    open_heads = np.where(np.isnan(result.scores), np.nan, 1.0)
+    gates_shown = open_heads if own is None else own.values.double().numpy()
     return Analysis(
         result=result,
         gates=gates_shown,
@@ -131,7 +132,8 @@ def _rankings(
             "role": taxonomy.roles,
         }
     table = pd.DataFrame({name: matrix.ravel() for name, matrix in columns.items()})
-    table = table.sort_values("score", kind="stable", ignore_index=True)
+    # Entries of the gate matrix that are no heads have no score.
+    table = table.dropna(subset="score").sort_values("score", kind="stable", ignore_index=True)
     table.insert(0, "rank", np.arange(1, len(table) + 1))
     return table
 

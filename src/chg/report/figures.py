@@ -54,7 +54,8 @@ def layer_importance(analysis: Analysis) -> Figure:
     """Mean score of each layer's heads, with the heads themselves as points."""
     scores = analysis.result.scores
     layers = np.arange(scores.shape[0])
-    means = np.nanmean(scores, axis=1)
+    heads = np.isfinite(scores).sum(axis=1)
+    means = np.where(heads > 0, np.nansum(scores, axis=1) / np.maximum(heads, 1), np.nan)
     figure = Figure(figsize=(float(np.clip(2.5 + 0.3 * len(layers), 6, 14)), 4.2))
     figure.set_layout_engine("constrained")
     axes = figure.add_subplot()
@@ -115,7 +116,7 @@ def gate_distribution(analysis: Analysis) -> Figure:
         axes.text(x, top * 1.05, word, ha="center", va="center", fontsize=9, color="#444444")
     axes.set_xlim(0, 1)
     axes.set_xlabel("gate (0 closed, 1 open)")
-    axes.set_ylabel(f"heads (of {analysis.gates.size})")
+    axes.set_ylabel(f"heads (of {len(analysis.rankings)})")
     figure.legend(fontsize=8, frameon=False, loc="outside lower center", ncols=3)
     axes.set_title(f"Distribution of gate values\n{analysis.title}", fontsize=11)
     _plain(axes)
@@ -127,7 +128,7 @@ def role_map(analysis: Analysis) -> Figure:
     assert analysis.taxonomy is not None
     roles = analysis.taxonomy.roles
     names = list(ROLES)
-    codes = np.vectorize(names.index)(roles)
+    codes = np.select([roles == name for name in names], range(len(names)), default=np.nan)
     figure, axes = _head_grid(roles.shape)
     colours = ListedColormap([ROLE_COLOURS[name] for name in names])
     axes.imshow(codes, cmap=colours, vmin=-0.5, vmax=len(names) - 0.5, interpolation="nearest")

@@ -77,9 +77,12 @@ def _layers(analysis: Analysis) -> str:
     scores = analysis.result.scores
     lines = [_heading("Mean score by layer")]
     for layer, row in enumerate(scores):
-        strongest = int(np.argmin(row))
+        if np.isnan(row).all():
+            lines.append(f"  layer {layer:3d}  has no heads")
+            continue
+        strongest = int(np.nanargmin(row))
         lines.append(
-            f"  layer {layer:3d}  {row.mean():+9.4f}   most important L{layer}H{strongest} "
+            f"  layer {layer:3d}  {np.nanmean(row):+9.4f}   most important L{layer}H{strongest} "
             f"({row[strongest]:+.4f})"
         )
     return "\n".join(lines)
@@ -89,7 +92,7 @@ def _gates(analysis: Analysis) -> str:
     lines = [_heading("Gate values")]
     if not analysis.has_gate_file:
         return "\n".join([*lines, "No gate file was given: all heads were open (gates of 1)."])
-    gates = analysis.gates
+    gates = analysis.rankings.gate.to_numpy()
     opened, closed = int((gates > OPEN_ABOVE).sum()), int((gates < CLOSED_BELOW).sum())
     lines.append(
         f"{opened} open (> {OPEN_ABOVE}), {closed} closed (< {CLOSED_BELOW}), "
