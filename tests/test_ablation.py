@@ -136,6 +136,7 @@ def test_results_file(tmp_path: Path, mode: str) -> None:
         "num_target_tokens",
         "num_layers",
         "num_heads",
+        "unit",
         "seconds",
         "metadata",
     }

@@ -15,6 +15,7 @@ from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
 from chg import AblationConfig, ablate_heads
 from chg.architectures import find_head_sites
 from chg.errors import GateError
+from chg.evaluation import evaluate_gates
 from chg.fitting import fit_gates
 from chg.gate_wrapper import attach, gated, get_attention_module
 from chg.gates import HeadGates
@@ -107,8 +108,8 @@ def test_gradients_reach_every_head_that_exists(decoder: nn.Module) -> None:
         logits = decoder(input_ids=ids, attention_mask=torch.ones_like(ids)).logits
         torch.log_softmax(logits[0, -1].float(), -1)[7].backward()
     assert gates.grad is not None
-    assert bool((gates.grad[sites.exists] != 0).all())
-    assert not gates.grad[~sites.exists].any()
+    assert bool((gates.grad[sites.existing()] != 0).all())
+    assert not gates.grad[~sites.existing()].any()
 
 
 @pytest.mark.parametrize("model_type", sorted(HYBRIDS))
@@ -119,11 +120,11 @@ def test_layers_without_heads_are_left_out_everywhere(model_type: str, tmp_path:
     fit = fit_gates(model, data, max_steps=3, lambda_reg=0.1, show_progress=False)
     path = fit.gates.save(tmp_path / "gates.safetensors")
     gates = HeadGates.load(path)
-    assert torch.equal(gates.exists, sites.exists)
-    assert sum(gates.counts) == int(sites.exists.sum())
+    assert torch.equal(gates.exists, sites.existing())
+    assert sum(gates.counts) == int(sites.existing().sum())
     result = ablate_heads(model, data, AblationConfig(), gates=gates, show_progress=False)
     assert {head.layer for head in result.heads} == set(layers)
-    assert len(result.heads) == int(sites.exists.sum())
+    assert len(result.heads) == int(sites.existing().sum())
     assert result.shape == sites.shape
     with pytest.raises(GateError, match="no softmax attention"):
         get_attention_module(model, 0)
@@ -134,3 +135,32 @@ def test_latent_attention_has_heads_of_the_values_size() -> None:
     site = find_head_sites(model)[0]
     assert site.head_dim == model.config.v_head_dim  # type: ignore[union-attr]
     attach(model, torch.ones(find_head_sites(model).shape)).remove()
+
+
+def test_a_gate_of_a_key_value_group_is_the_same_gate_on_its_heads() -> None:
+    model = build("qwen3")
+    sites = find_head_sites(model)
+    assert (sites.shape, sites.group_shape) == ((4, 4), (4, 2))
+    ids = torch.randint(3, VOCAB - 4, (2, 6), generator=torch.Generator().manual_seed(0))
+    groups = torch.rand(sites.group_shape, generator=torch.Generator().manual_seed(1))
+    with gated(model, groups):
+        grouped = run(model, ids)
+    with gated(model, groups.repeat_interleave(2, dim=1)):
+        assert torch.equal(run(model, ids), grouped)
+    data = ragged_data()
+    fit = fit_gates(model, data, max_steps=2, unit="kv_group", show_progress=False)
+    assert fit.gates.logits.shape == (4, 2)
+    result = ablate_heads(model, data, unit="kv_group", gates=fit.gates, show_progress=False)
+    assert result.shape == (4, 2)
+    assert result.name(3, 1) == "L3G1"
+    both = fit.gates.values.repeat_interleave(2, dim=1)
+    for head in result.heads[:3]:
+        closed = both.clone()
+        closed[head.layer, 2 * head.head : 2 * head.head + 2] = 0
+        before, after = evaluate_gates(model, data, [both, closed])
+        expected = after.mean_target_logprob - before.mean_target_logprob
+        assert head.score == pytest.approx(expected, abs=1e-6)
+    with pytest.raises(GateError, match=r"4 heads, in 2 key-value groups"):
+        attach(model, torch.ones(4, 3))
+    with pytest.raises(GateError, match="--unit"):
+        ablate_heads(model, data, gates=fit.gates, show_progress=False)

@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from chg.config import AblationConfig
+from chg.config import UNIT_NAMES, AblationConfig
 from chg.data.tokens import TokenData
 from chg.errors import GateError, ModelError
 from chg.evaluation import SequenceScores, evaluate_gates
@@ -60,12 +60,13 @@ def ablate_heads(
         >>> result.scores[0, 3]  # doctest: +SKIP
     """
     config = config or AblationConfig(**settings)
-    exists = existing_heads(model)
+    exists = existing_heads(model, config.unit)
     baseline = torch.ones(exists.shape) if gates is None else gates.values
     if baseline.shape != exists.shape:
         raise GateError(
             f"the gates are {tuple(baseline.shape)}, the model has {exists.shape[0]} layers x "
-            f"{exists.shape[1]} heads; they belong to another model"
+            f"{exists.shape[1]} {UNIT_NAMES[config.unit]}s; they belong to another model, or were "
+            "fitted with another --unit"
         )
     attach(model, baseline).remove()  # the checks, once, before the work
     heads = head_order(config, exists)
@@ -93,6 +94,7 @@ def ablate_heads(
         seconds=seconds,
         num_layers=exists.shape[0],
         num_heads=exists.shape[1],
+        unit=config.unit,
         order=None if individual else config.ablation_order,
         heads=_head_scores(heads, scores) if individual else (),
         steps=() if individual else _steps(heads, scores),

@@ -23,6 +23,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor, nn
 
+from chg.config import Unit
 from chg.errors import ArchitectureError
 
 
@@ -108,6 +109,7 @@ class HeadSite:
     num_heads: int
     head_dim: int
     num_kv_heads: int
+    """Groups of neighbouring query heads that share keys and values; all heads, if none do."""
 
 
 @dataclass(frozen=True)
@@ -132,11 +134,17 @@ class HeadSites:
         return self.num_layers, max(site.num_heads for site in self.sites)
 
     @property
-    def exists(self) -> Bool[Tensor, "layer head"]:
-        """Which entries of the gate matrix are heads; all of them, in most models."""
-        exists = torch.zeros(self.shape, dtype=torch.bool)
+    def group_shape(self) -> tuple[int, int]:
+        """`(layers, key-value groups)`, the shape of a gate matrix with one gate per group."""
+        return self.num_layers, max(site.num_kv_heads for site in self.sites)
+
+    def existing(self, unit: Unit = "head") -> Bool[Tensor, "layer unit"]:
+        """Which entries of the gate matrix are heads (groups); all of them, in most models."""
+        shape = self.shape if unit == "head" else self.group_shape
+        exists = torch.zeros(shape, dtype=torch.bool)
         for site in self.sites:
-            exists[site.layer, : site.num_heads] = True
+            count = site.num_heads if unit == "head" else site.num_kv_heads
+            exists[site.layer, :count] = True
         return exists
 
 

@@ -102,6 +102,11 @@ class DataConfig:
         return self.dataset_config
 
 
+Unit = Literal["head", "kv_group"]
+UNIT_NAMES: dict[Unit, str] = {"head": "head", "kv_group": "key-value group"}
+"""unit -> what people call it"""
+
+
 @dataclass(frozen=True)
 class OptimiserConfig:
     """How gates are optimised."""
@@ -126,6 +131,8 @@ class OptimiserConfig:
     """Start of the gates: random (uniform in 0.02 to 0.98), open (0.98), or a number in (0, 1)."""
     lambda_scale: LambdaScale = "mean"
     """mean: lambda_reg times the mean of the clamped logits; per_head: times their sum."""
+    unit: Unit = "head"
+    """What has a gate: every query head, or every kv_group of heads that share keys and values."""
     paper_clip: bool = False
     """Reproduce the published clip, which gives a gate outside its range no push back."""
 
@@ -191,6 +198,8 @@ class AblationConfig:
     """individual: every head alone; sequential: one after another, left out from then on."""
     ablation_order: AblationOrder = "forward"
     """Order of sequential ablation; random follows the seed."""
+    unit: Unit = "head"
+    """What is taken out: a query head, or a kv_group of heads that share keys and values."""
     batch_size: int = 4
     """Rows per forward pass."""
     seed: int = 42

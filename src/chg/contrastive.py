@@ -103,7 +103,7 @@ def fit_contrastive(
         DivergedError: the loss became NaN.
     """
     config = config or ContrastConfig(**settings)
-    start = starting_logits(config, gate_shape(model), config.starts)
+    start = starting_logits(config, gate_shape(model, config.unit), config.starts)
     total = total_updates(config, min(len(retain), len(forget)))
     began = time.perf_counter()
     with progress_bar(total, "fitting contrastive gates", show=show_progress) as bar:

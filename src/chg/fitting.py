@@ -93,7 +93,7 @@ def fit_gates(
         >>> retention = fit_gates(model, data, lambda_reg=-0.1, init=initial.gates)
     """
     config = config or FitConfig(**settings)
-    shape = gate_shape(model)
+    shape = gate_shape(model, config.unit)
     start = starting_logits(config, shape) if init is None else _check_init(init, shape)[None]
     total = total_updates(config, len(data))
     watch = _Watch(model, held_out, config, total, show_progress, report)

@@ -29,6 +29,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from chg.architectures import HeadSite, HeadSites, find_head_sites
+from chg.config import Unit
 from chg.errors import ArchitectureError, GateError
 from chg.gates import HeadGates
 
@@ -54,14 +55,15 @@ def get_attention_module(model: nn.Module, layer: int) -> nn.Module:
     raise GateError(f"layer {layer} has no softmax attention, and so no heads")
 
 
-def gate_shape(model: nn.Module) -> tuple[int, int]:
-    """`(layers, heads)` of the model's gate matrix."""
-    return find_head_sites(model).shape
+def gate_shape(model: nn.Module, unit: Unit = "head") -> tuple[int, int]:
+    """`(layers, heads)` of the model's gate matrix, or `(layers, key-value groups)`."""
+    sites = find_head_sites(model)
+    return sites.shape if unit == "head" else sites.group_shape
 
 
-def existing_heads(model: nn.Module) -> Bool[Tensor, "layer head"]:
-    """Which entries of the gate matrix are heads: in hybrids some layers have none."""
-    return find_head_sites(model).exists
+def existing_heads(model: nn.Module, unit: Unit = "head") -> Bool[Tensor, "layer unit"]:
+    """Which entries of the gate matrix are heads (groups): in hybrids some layers have none."""
+    return find_head_sites(model).existing(unit)
 
 
 class AttachedGates:
@@ -83,17 +85,22 @@ class AttachedGates:
 
     @property
     def gates(self) -> Float[Tensor, "*batch layer head"]:
-        """The gates in force: `[layer, head]`, or `[batch, layer, head]`, one matrix per row."""
+        """The gates in force: `[layer, head]`, or `[batch, layer, head]`, one matrix per row.
+
+        A matrix with as many columns as key-value groups gates whole groups.
+        """
         return self._gates
 
     @gates.setter
     def gates(self, gates: Float[Tensor, "*batch layer head"]) -> None:
-        expected = self._sites.shape
-        if gates.dim() not in (2, 3) or tuple(gates.shape[-2:]) != expected:
+        expected, groups = self._sites.shape, self._sites.group_shape
+        if gates.dim() not in (2, 3) or tuple(gates.shape[-2:]) not in (expected, groups):
+            grouped = f", in {groups[1]} key-value groups" if groups != expected else ""
             raise GateError(
-                f"gates of shape {tuple(gates.shape)} do not fit this model: it has "
-                f"{expected[0]} layers x {expected[1]} heads, so {expected} or (batch, *{expected})"
+                f"gates of shape {tuple(gates.shape)} do not fit this model: it has {expected[0]} "
+                f"layers x {expected[1]} heads{grouped}, so {expected} or (batch, *{expected})"
             )
+        self.unit: Unit = "head" if tuple(gates.shape[-2:]) == expected else "kv_group"
         # Gates stay in (at least) float32: a bfloat16 gate has 8 bits, too few to follow a fit.
         self._gates = gates.to(torch.promote_types(gates.dtype, torch.float32))
 
@@ -105,7 +112,11 @@ class AttachedGates:
 
     def _hook(self, site: HeadSite) -> Any:
         def scale(_module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
-            gates = self._gates[..., site.layer, : site.num_heads]
+            if self.unit == "head":
+                gates = self._gates[..., site.layer, : site.num_heads]
+            else:
+                of_groups = self._gates[..., site.layer, : site.num_kv_heads]
+                gates = of_groups.repeat_interleave(site.num_heads // site.num_kv_heads, dim=-1)
             return _scaled(args[0], gates, site), *args[1:]
 
         return scale
@@ -157,7 +168,7 @@ def attach(
     values = gates.values if isinstance(gates, HeadGates) else gates
     handle = AttachedGates(sites, values)
     if check:
-        of_heads = values[..., sites.exists.to(values.device)]
+        of_heads = values[..., sites.existing(handle.unit).to(values.device)]
         if not bool(((of_heads >= 0) & (of_heads <= 1)).all()):
             handle.remove()
             raise GateError(

@@ -78,7 +78,7 @@ def optimise_gates(
         DivergedError: the loss or its gradient became NaN or infinite; nothing of that update is
             kept, and `last_good` holds the logits before it.
     """
-    exists = existing_heads(model).to(input_device(model))
+    exists = existing_heads(model, config.unit).to(input_device(model))
     logits = start.nan_to_num().to(input_device(model))
     if not config.paper_clip:
         logits.clamp_(-LOGIT_BOUND, LOGIT_BOUND)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from chg.config import Unit
 from chg.errors import ResultsError
 from chg.files import atomic_path
 
@@ -64,6 +65,8 @@ class AblationResult:
     """Rows of the gate matrix; read off the heads if a file does not say."""
     num_heads: int | None = None
     """Columns of it: the most heads of any layer."""
+    unit: Unit = "head"
+    """What was taken out: a query head, or a `kv_group` of them."""
     metric: str = METRIC
     order: str | None = None
     heads: tuple[HeadScore, ...] = ()
@@ -78,6 +81,10 @@ class AblationResult:
         ablated = [(one.layer, one.head) for one in self.heads or self.steps]
         last_layer, last_head = (max(indices) for indices in zip(*ablated, strict=True))
         return last_layer + 1, last_head + 1
+
+    def name(self, layer: int, head: int) -> str:
+        """`L3H7`, or `L3G1` for a key-value group."""
+        return f"L{layer}{'H' if self.unit == 'head' else 'G'}{head}"
 
     @property
     def scores(self) -> NDArray[np.float64]:

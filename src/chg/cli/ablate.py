@@ -95,7 +95,7 @@ def _print(result: AblationResult) -> None:
         worst = min(result.steps, key=lambda step: step.delta)
         say(f"after all {len(result.steps)} heads: {last.metric:.4f} ({last.score:+.4f})")
         say(
-            f"largest single drop: L{worst.layer}H{worst.head} at step {worst.step} "
+            f"largest single drop: {result.name(worst.layer, worst.head)} at step {worst.step} "
             f"({worst.delta:+.4f})"
         )
         return
@@ -105,5 +105,5 @@ def _print(result: AblationResult) -> None:
     print_table(
         "most important and most anti-important heads (nats per token)",
         ("head", "score", "stderr"),
-        [(f"L{h.layer}H{h.head}", f"{h.score:+.4f}", figure(h.stderr)) for h in chosen],
+        [(result.name(h.layer, h.head), f"{h.score:+.4f}", figure(h.stderr)) for h in chosen],
     )

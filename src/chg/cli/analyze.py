@@ -45,7 +45,7 @@ def run(command: Command) -> None:
         return
     folder = Path(command.analysis.output_dir)
     top = analysis.rankings.iloc[0]
-    name = f"L{int(top.layer)}H{int(top['head'])}"
+    name = analysis.result.name(int(top.layer), int(top["head"]))
     say(f"most important head: {name} ({top.score:+.4f} nats per token)")
     if analysis.taxonomy is not None:
         counts = analysis.rankings.role.value_counts()

@@ -37,9 +37,9 @@ def load_checked_model(config: ModelConfig, gates: HeadGates | None) -> tuple[An
 
         disable_progress_bar()
     model, tokenizer = load_model(config)
-    shape = gate_shape(model)
+    shape, groups = gate_shape(model), gate_shape(model, "kv_group")
     if gates is not None:
-        if tuple(gates.logits.shape) != shape:
+        if tuple(gates.logits.shape) not in (shape, groups):
             raise GateError(
                 f"the gate file holds {gates.num_layers} layers x {gates.num_heads} heads, "
                 f"{config.model} has {shape[0]} x {shape[1]}; it belongs to another model"

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from chg.config import UNIT_NAMES
 from chg.gates import CLOSED_BELOW, OPEN_ABOVE
 from chg.taxonomy import ROLES
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from chg.report.analysis import Analysis
+    from chg.results import AblationResult
 
 DPI = 200
 IMPORTANT, NEUTRAL, IN_THE_WAY = "#b2182b", "#8c8c8c", "#2166ac"
@@ -42,7 +44,7 @@ def importance_heatmap(analysis: Analysis) -> Figure:
     """Score of every head, on a diverging scale centred on zero."""
     scores = analysis.result.scores
     limit, extend = _colour_limit(np.abs(scores[np.isfinite(scores)]))
-    figure, axes = _head_grid(scores.shape)
+    figure, axes = _head_grid(analysis.result)
     image = axes.imshow(scores, cmap="RdBu", vmin=-limit, vmax=limit, interpolation="nearest")
     bar = figure.colorbar(image, ax=axes, extend=extend, fraction=0.046, pad=0.03)
     bar.set_label(f"{analysis.score_label}\n\u2190 important    in the way \u2192", fontsize=9)
@@ -129,7 +131,7 @@ def role_map(analysis: Analysis) -> Figure:
     roles = analysis.taxonomy.roles
     names = list(ROLES)
     codes = np.select([roles == name for name in names], range(len(names)), default=np.nan)
-    figure, axes = _head_grid(roles.shape)
+    figure, axes = _head_grid(analysis.result)
     colours = ListedColormap([ROLE_COLOURS[name] for name in names])
     axes.imshow(codes, cmap=colours, vmin=-0.5, vmax=len(names) - 0.5, interpolation="nearest")
     axes.set_xticks(np.arange(-0.5, roles.shape[1]), minor=True)
@@ -145,9 +147,9 @@ def role_map(analysis: Analysis) -> Figure:
     return figure
 
 
-def _head_grid(shape: tuple[int, ...]) -> tuple[Figure, Axes]:
+def _head_grid(result: AblationResult) -> tuple[Figure, Axes]:
     """Axes with layers down and heads across, cells square and large enough to see."""
-    layers, heads = shape
+    layers, heads = result.shape
     cell = float(np.clip(9 / max(layers, heads), 0.16, 0.42))
     figure = Figure(figsize=(max(5.2, cell * heads + 2.8), max(3.6, cell * layers + 1.6)))
     figure.set_layout_engine("constrained")
@@ -155,7 +157,7 @@ def _head_grid(shape: tuple[int, ...]) -> tuple[Figure, Axes]:
     axes.set_xticks(_ticks(heads))
     axes.set_yticks(_ticks(layers))
     axes.tick_params(labelsize=8)
-    axes.set_xlabel("head")
+    axes.set_xlabel(UNIT_NAMES[result.unit])
     axes.set_ylabel("layer")
     return figure, axes
 

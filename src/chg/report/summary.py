@@ -57,18 +57,18 @@ def _scores(analysis: Analysis, top_k: int) -> str:
             f"{int((certain & (table.score > 0)).sum())} of them by more than {SIGNIFICANT:g} "
             "standard errors (single heads, not corrected for their number)."
         )
-    lines += ["", f"Most important (up to {top_k}):", *_list(important.head(top_k))]
-    lines += ["", f"Most anti-important (up to {top_k}):", *_list(in_the_way.head(top_k))]
+    lines += ["", f"Most important (up to {top_k}):", *_list(analysis, important.head(top_k))]
+    lines += ["", f"Most anti-important (up to {top_k}):", *_list(analysis, in_the_way.head(top_k))]
     return "\n".join(lines)
 
 
-def _list(table: pd.DataFrame) -> list[str]:
+def _list(analysis: Analysis, table: pd.DataFrame) -> list[str]:
     if table.empty:
         return ["  none"]
     lines = ["  rank  head      score     stderr    gate"]
     for row in table.itertuples():
         stderr = "     -   " if np.isnan(row.stderr) else f"{row.stderr:9.4f}"
-        name = f"L{row.layer}H{row.head}"
+        name = analysis.result.name(row.layer, row.head)
         lines.append(f"  {row.rank:4d}  {name:<7s} {row.score:+9.4f}  {stderr}  {row.gate:6.3f}")
     return lines
 
@@ -81,8 +81,9 @@ def _layers(analysis: Analysis) -> str:
             lines.append(f"  layer {layer:3d}  has no heads")
             continue
         strongest = int(np.nanargmin(row))
+        name = analysis.result.name(layer, strongest)
         lines.append(
-            f"  layer {layer:3d}  {np.nanmean(row):+9.4f}   most important L{layer}H{strongest} "
+            f"  layer {layer:3d}  {np.nanmean(row):+9.4f}   most important {name} "
             f"({row[strongest]:+.4f})"
         )
     return "\n".join(lines)
@@ -119,7 +120,7 @@ def _roles(analysis: Analysis, top_k: int) -> str:
         chosen = table[table.role == role].sort_values(score, ascending=False).head(top_k)
         lines += ["", f"{role.capitalize()} heads (up to {top_k}), by {score}:"]
         for row in chosen.itertuples():
-            name = f"L{row.layer}H{row.head}"
+            name = analysis.result.name(row.layer, row.head)
             lines.append(
                 f"  {name:<7s} facilitation {row.facilitation:.3f}  irrelevance "
                 f"{row.irrelevance:.3f}  interference {row.interference:.3f}  "
