@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from tiny_configs import tiny_config
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import chg
 from chg.cli import main
@@ -111,7 +113,7 @@ def test_every_shipped_configuration_loads() -> None:
         parse_command(module.Command, ["--config", str(file)], verb, "")
 
 
-@pytest.mark.parametrize("verb", ["fit", "ablate", "contrast", "analyze", "demo"])
+@pytest.mark.parametrize("verb", ["fit", "ablate", "contrast", "analyze", "inspect", "demo"])
 def test_help_shows_every_flag_with_default_and_two_examples(
     verb: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -257,6 +259,26 @@ def test_tensorboard_receives_the_figures(workplace: Path) -> None:
         pytest.skip("tensorboard is not installed")
     assert run("fit", "--report_to", "tensorboard", "--max_steps", "3", "--quiet") == 0
     assert list(workplace.glob("runs/**/events*"))
+
+
+def test_inspect_prints_what_there_is_to_gate(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["inspect", "builtin:tiny"]) == 0
+    text = capsys.readouterr().out
+    assert "heads         8 per layer, of 16 values" in text
+    assert "transformer.h.0.attn.c_proj ... transformer.h.3.attn.c_proj" in text
+    assert "check         passed" in text
+
+
+def test_inspect_lists_the_layers_that_have_heads(
+    tmp_path: Path, hub: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = AutoModelForCausalLM.from_config(tiny_config("qwen3_next"))
+    model.save_pretrained(tmp_path)
+    AutoTokenizer.from_pretrained(hub / "gpt2").save_pretrained(tmp_path)
+    assert main(["inspect", str(tmp_path)]) == 0
+    text = capsys.readouterr().out
+    assert "layers        4, 1 with softmax heads: 3" in text
+    assert "groups        2 per layer share keys and values" in text
 
 
 def test_usage_error_is_a_config_error() -> None:

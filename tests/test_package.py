@@ -17,7 +17,7 @@ ORDER = [
     {"architectures", "gates", "builtin"},
     {"gate_wrapper", "loading", "provenance", "results", "taxonomy"},
     {"data"},
-    {"objectives"},
+    {"objectives", "inspection"},
     {"evaluation", "optimiser"},
     {"fitting", "ablation", "contrastive"},
     {"report", "tracking"},

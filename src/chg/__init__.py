@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from chg.fitting import FitResult, fit_gates
     from chg.gate_wrapper import attach, gated, get_attention_module
     from chg.gates import HeadGates
+    from chg.inspection import Inspection, inspect_model
     from chg.loading import load_model
     from chg.report import analyze
     from chg.results import AblationResult
@@ -56,6 +57,7 @@ _HOMES = {
     "fitting": ["FitResult", "fit_gates"],
     "gate_wrapper": ["attach", "gated", "get_attention_module"],
     "gates": ["HeadGates"],
+    "inspection": ["Inspection", "inspect_model"],
     "loading": ["load_model"],
     "report": ["analyze"],
     "results": ["AblationResult"],
@@ -74,6 +76,7 @@ __all__ = [
     "FitConfig",
     "FitResult",
     "HeadGates",
+    "Inspection",
     "ModelConfig",
     "Taxonomy",
     "TokenData",
@@ -88,6 +91,7 @@ __all__ = [
     "fit_gates",
     "gated",
     "get_attention_module",
+    "inspect_model",
     "load_data",
     "load_model",
     "load_prompts",

@@ -39,7 +39,7 @@ def load_model(model: str | ModelConfig, **settings: Any) -> tuple[PreTrainedMod
     Example:
         >>> model, tokenizer = load_model("builtin:tiny")
     """
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoTokenizer
 
     config = model if isinstance(model, ModelConfig) else ModelConfig(model=model, **settings)
     source = _source(config.model)
@@ -51,7 +51,8 @@ def load_model(model: str | ModelConfig, **settings: Any) -> tuple[PreTrainedMod
     dtype = _dtype(config, device)
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, **shared)
-        loaded = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, **shared, **placement)
+        auto = _auto_class(source, shared)
+        loaded = auto.from_pretrained(source, dtype=dtype, **shared, **placement)
         if not config.device_map:
             loaded = loaded.to(device)  # type: ignore[arg-type]
     except (OSError, ValueError, ImportError, RuntimeError, KeyError) as error:
@@ -76,6 +77,21 @@ def use_cache_when_hub_unreachable() -> None:
         socket.create_connection((endpoint.hostname or "", port), timeout=5).close()
     except OSError:
         os.environ["HF_HUB_OFFLINE"] = "1"
+
+
+def _auto_class(source: str, shared: dict[str, Any]) -> Any:
+    """The class to load with: models that also see images are not causal models by name."""
+    from transformers import (
+        MODEL_FOR_CAUSAL_LM_MAPPING,
+        MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
+        AutoConfig,
+        AutoModelForCausalLM,
+        AutoModelForImageTextToText,
+    )
+
+    kind = type(AutoConfig.from_pretrained(source, **shared))
+    sees = kind in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING and kind not in MODEL_FOR_CAUSAL_LM_MAPPING
+    return AutoModelForImageTextToText if sees else AutoModelForCausalLM
 
 
 def _source(name: str) -> str:

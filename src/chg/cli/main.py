@@ -17,6 +17,7 @@ VERBS = {
     "ablate": "take heads out and measure what happens, one by one or one after another",
     "contrast": "fit gates that keep one behaviour and lose another",
     "analyze": "draw and rank: pictures, head_rankings.csv and summary_report.txt",
+    "inspect": "print what there is to gate in a model, and check that gates work on it",
     "demo": "all of it on the built-in model: three fits, ablation, analysis, in plain words",
 }
 """Verbs and what they do; each lives in `chg.cli.VERB`."""
@@ -42,6 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if verb not in VERBS:
             raise UsageError(f"unknown command {verb!r}; choose from {', '.join(VERBS)}")
         module = importlib.import_module(f"chg.cli.{verb}")
+        positional = getattr(module, "POSITIONAL", None)
+        if positional and rest and not rest[0].startswith("-"):
+            rest = [f"--{positional}", *rest]
         command = parse_command(module.Command, rest, verb, module.EXAMPLES)
         _set_up(quiet=getattr(command.output, "quiet", False))
         module.run(command)
