@@ -278,7 +278,7 @@ def test_inspect_lists_the_layers_that_have_heads(
     assert main(["inspect", str(tmp_path)]) == 0
     text = capsys.readouterr().out
     assert "layers        4, 1 with softmax heads: 3" in text
-    assert "groups        2 per layer share keys and values" in text
+    assert "groups        2 per layer, of heads that share keys and values" in text
 
 
 def test_usage_error_is_a_config_error() -> None:

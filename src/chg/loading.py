@@ -54,7 +54,7 @@ def load_model(model: str | ModelConfig, **settings: Any) -> tuple[PreTrainedMod
         auto = _auto_class(source, shared)
         loaded = auto.from_pretrained(source, dtype=dtype, **shared, **placement)
         if not config.device_map:
-            loaded = loaded.to(device)  # type: ignore[arg-type]
+            loaded = loaded.to(device)
     except (OSError, ValueError, ImportError, RuntimeError, KeyError) as error:
         raise ModelError(_load_failure(config.model, error)) from error
     if config.model in BUILTIN_MODELS:

@@ -49,7 +49,10 @@ def run(command: Command) -> None:
     say(f"model         {command.model.model} ({found.architecture})")
     say(f"layers        {layers}")
     say(f"heads         {_range(found.num_heads)} per layer, of {_range(found.head_dim)} values")
-    say(f"groups        {_range(found.num_kv_heads)} per layer share keys and values")
+    groups = "none: every head has its own keys and values"
+    if found.num_kv_heads != found.num_heads:
+        groups = f"{_range(found.num_kv_heads)} per layer, of heads that share keys and values"
+    say(f"groups        {groups}")
     say(f"projection    {found.projections[0]} ... {found.projections[-1]}")
     say(f"parameters    {found.parameters:,}, {share:.0%} of them in attention modules")
     say("check         passed: gates of 1 change no bit, a closed head empties its own slice alone")
