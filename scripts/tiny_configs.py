@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from transformers import PreTrainedConfig
+from transformers import PretrainedConfig
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 HEADS, HEAD_DIM = 4, 8
@@ -113,10 +113,10 @@ EXTRAS: dict[str, dict[str, Any]] = {
 """what single families need beyond `SIZES`; parts of nested configurations are merged in"""
 
 
-def tiny_config(model_type: str, **settings: Any) -> PreTrainedConfig:
+def tiny_config(model_type: str, **settings: Any) -> PretrainedConfig:
     """A configuration of that type with a few small layers; `settings` override what is chosen."""
     chosen = {**EXTRAS.get(model_type, {}), **settings}
-    config: PreTrainedConfig = CONFIG_MAPPING[model_type](**_small(model_type, chosen))
+    config: PretrainedConfig = CONFIG_MAPPING[model_type](**_small(model_type, chosen))
     _fit_rotary_sections(config)
     return config
 
@@ -125,13 +125,13 @@ def _small(model_type: str, chosen: dict[str, Any]) -> dict[str, Any]:
     default = CONFIG_MAPPING[model_type](**{k: v for k, v in chosen.items() if k == "is_decoder"})
     small = _small_settings(default)
     for name, part in vars(default).items():
-        if isinstance(part, PreTrainedConfig):
+        if isinstance(part, PretrainedConfig):
             nested = {**part.to_dict(), **_small_settings(part), **chosen.get(name, {})}
             small[name] = {k: v for k, v in nested.items() if k not in PER_LAYER}
     return {**small, **{k: v for k, v in chosen.items() if not isinstance(v, dict)}}
 
 
-def _small_settings(config: PreTrainedConfig) -> dict[str, Any]:
+def _small_settings(config: PretrainedConfig) -> dict[str, Any]:
     known = {config.attribute_map.get(name, name): size for name, size in SIZES.items()}
     small: dict[str, Any] = {}
     for name, value in vars(config).items():
@@ -144,9 +144,9 @@ def _small_settings(config: PreTrainedConfig) -> dict[str, Any]:
     return {**small, **{name: token for name, token in TOKENS.items() if hasattr(config, name)}}
 
 
-def _fit_rotary_sections(config: PreTrainedConfig) -> None:
+def _fit_rotary_sections(config: PretrainedConfig) -> None:
     """Sections of multimodal rotary embeddings must add up to half of a head."""
-    for part in [config, *(v for v in vars(config).values() if isinstance(v, PreTrainedConfig))]:
+    for part in [config, *(v for v in vars(config).values() if isinstance(v, PretrainedConfig))]:
         for value in vars(part).values():
             if isinstance(value, dict) and "mrope_section" in value:
                 value["mrope_section"] = [1, 1, HEAD_DIM // 2 - 2]
