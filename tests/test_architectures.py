@@ -14,7 +14,7 @@ from transformers import CONFIG_MAPPING, AutoModelForCausalLM, AutoModelForImage
 
 from chg import AblationConfig, ablate_heads
 from chg.architectures import find_head_sites
-from chg.errors import GateError
+from chg.errors import ArchitectureError, GateError
 from chg.evaluation import evaluate_gates
 from chg.fitting import fit_gates
 from chg.gate_wrapper import attach, gated, get_attention_module
@@ -166,3 +166,17 @@ def test_a_gate_of_a_key_value_group_is_the_same_gate_on_its_heads() -> None:
         attach(model, torch.ones(4, 3))
     with pytest.raises(GateError, match="--unit"):
         ablate_heads(model, data, gates=fit.gates, show_progress=False)
+
+
+@pytest.mark.parametrize("model_type", ["longcat_flash", "hrm_text"])
+def test_half_of_the_heads_never_pass_for_all(model_type: str) -> None:
+    if model_type not in CONFIG_MAPPING:
+        pytest.skip(f"this transformers release has no {model_type}")
+    model = AutoModelForCausalLM.from_config(tiny_config(model_type))
+    with pytest.raises(ArchitectureError, match="more than one stack of heads"):
+        find_head_sites(model)
+
+
+@pytest.mark.parametrize("model_type", ["falcon", "gpt_bigcode"])
+def test_multi_query_attention_is_one_group(model_type: str) -> None:
+    assert find_head_sites(build(model_type)).group_shape == (4, 1)

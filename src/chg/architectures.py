@@ -77,6 +77,9 @@ PROBED_PROJECTION = (
 OTHER_TOWERS = ("vision", "image", "visual", "audio", "speech", "connector")
 """Parts of the paths of stacks that are not the text decoder, looked at last."""
 
+NOT_DECODING = (*OTHER_TOWERS, "encoder_attn")
+"""Where attention is that a decoder over text alone does not run."""
+
 NO_HEADS = ("linear", "mamba", "conv", "recurrent", "moe", "mlp")
 """Parts of the names in a configuration's `layer_types` of layers without softmax attention."""
 
@@ -167,6 +170,7 @@ def find_head_sites(model: nn.Module) -> HeadSites:
                 name, attention, projection = found
                 sites.append(_site(config, i, f"{path}.{i}.{name}", attention, projection))
         if sites:
+            _refuse_others(model, sites)
             return HeadSites(tuple(sites), len(layers))
     raise ArchitectureError(_not_found(model, model_type, layout))
 
@@ -210,6 +214,19 @@ def _module_lists(model: nn.Module) -> Iterator[tuple[str, nn.ModuleList]]:
         return any(part in path for part in OTHER_TOWERS), not path.startswith(prefix)
 
     yield from sorted(lists, key=distance)
+
+
+def _refuse_others(model: nn.Module, sites: list[HeadSite]) -> None:
+    """Half of a model's heads must not pass for all of them."""
+    found = {id(site.attention) for site in sites}
+    kinds = {type(site.attention) for site in sites}
+    for path, module in model.named_modules():
+        elsewhere = any(part in path for part in NOT_DECODING)
+        if type(module) in kinds and id(module) not in found and not elsewhere:
+            raise ArchitectureError(
+                f"{type(model).__name__} has attention outside the layers of {sites[0].path}, at "
+                f"{path}; models with more than one stack of heads are not supported yet"
+            )
 
 
 def _is_headless(config: Any, layer: int, num_layers: int) -> bool:
@@ -276,9 +293,18 @@ def _site(
             f"module says head_dim {stated}; name the right projection with "
             "chg.register_architecture(...)"
         )
-    groups = getattr(attention, "num_key_value_groups", None)
-    num_kv_heads = num_heads // groups if isinstance(groups, int) and groups > 0 else num_heads
+    num_kv_heads = _stated_groups(attention, num_heads)
     return HeadSite(layer, path, attention, projection, num_heads, head_dim, num_kv_heads)
+
+
+def _stated_groups(attention: nn.Module, num_heads: int) -> int:
+    """Key-value groups of an attention module; each head is its own where it names none."""
+    per_group = getattr(attention, "num_key_value_groups", None)
+    if isinstance(per_group, int) and per_group > 0:
+        return num_heads // per_group
+    groups = getattr(attention, "num_kv_heads", None)
+    divides = isinstance(groups, int) and groups > 0 and num_heads % groups == 0
+    return int(groups) if divides else num_heads  # type: ignore[arg-type]
 
 
 def _stated_heads(config: Any, attention: nn.Module) -> int | None:

@@ -12,7 +12,7 @@ from chg.config import DataConfig, ModelConfig
 from chg.data.loading import load_data
 from chg.data.tokens import TokenData
 from chg.errors import GateError
-from chg.gate_wrapper import gate_shape
+from chg.gate_wrapper import existing_heads, gate_shape
 from chg.gates import HeadGates
 from chg.loading import load_model, use_cache_when_hub_unreachable
 
@@ -37,6 +37,9 @@ def load_checked_model(config: ModelConfig, gates: HeadGates | None) -> tuple[An
 
         disable_progress_bar()
     model, tokenizer = load_model(config)
+    headless = (~existing_heads(model)).all(dim=1).nonzero().flatten().tolist()
+    if headless:
+        logger.info("layers %s have no softmax heads, and so no gates", headless)
     shape, groups = gate_shape(model), gate_shape(model, "kv_group")
     if gates is not None:
         if tuple(gates.logits.shape) not in (shape, groups):
