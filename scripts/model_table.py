@@ -26,7 +26,7 @@ from transformers.models.auto.modeling_auto import (
     MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES,
 )
 
-from chg.architectures import find_head_sites
+from chg.architectures import find_head_sites, is_encoder_decoder, text_decoder
 from chg.errors import ArchitectureError
 from chg.files import atomic_path
 from chg.gate_wrapper import check_head_sites
@@ -51,9 +51,11 @@ def verdict(model_type: str, auto: Any) -> tuple[str, str]:
         return NOT_APPLICABLE, "no softmax attention"
     try:
         torch.manual_seed(0)
-        model = auto.from_config(tiny_config(model_type)).eval()
+        model = text_decoder(auto.from_config(tiny_config(model_type)).eval())
     except Exception as error:  # whatever a class of transformers raises for small sizes
         return UNCHECKED, f"no tiny model of it: {_first_line(error)}"
+    if is_encoder_decoder(model):
+        return NOT_APPLICABLE, "an encoder-decoder"
     try:
         sites = find_head_sites(model)
         check_head_sites(model, sites)

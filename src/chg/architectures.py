@@ -5,10 +5,12 @@ projection's input. So all this module has to find is, per layer, the projection
 heads that share its input (METHOD.md, Gates). Sizes are read from the projection itself, because
 `hidden_size` is wrong wherever a configuration sets `head_dim` on its own.
 
-1. Find the stack of layers: the first `ModuleList` of the text decoder that has attention in it.
-2. In each layer take the attention module and its output projection by name: the registered
-   layout or the table's for this `model_type`, otherwise the names the field uses. A layer without
-   softmax attention (state space, convolution, linear attention) has no heads.
+1. Find the stacks of layers: the `ModuleList`s of the text decoder that have attention in them;
+   one, in nearly every model.
+2. In each layer take the attention modules and their output projections by name: the registered
+   layout or the table's for this `model_type`, otherwise the names the field uses. Each is a row of
+   the gate matrix. A layer without softmax attention (state space, convolution, linear attention)
+   is a row without heads.
 3. Heads come from the attention module or the configuration, their size from the projection; both
    are cross-checked. Layers may differ in them.
 """
@@ -20,7 +22,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from chg.config import Unit
@@ -70,6 +72,7 @@ PROBED_PROJECTION = (
     "Wo",
     "output.dense",
     "o_proj.linear",
+    "o_a_proj",
     "attention_out",
     "out_lin",
 )
@@ -77,13 +80,32 @@ PROBED_PROJECTION = (
 OTHER_TOWERS = ("vision", "image", "visual", "audio", "speech", "connector")
 """Parts of the paths of stacks that are not the text decoder, looked at last."""
 
-NOT_DECODING = (*OTHER_TOWERS, "encoder_attn")
-"""Where attention is that a decoder over text alone does not run."""
+NOT_DECODING = (*OTHER_TOWERS, "encoder_attn", "crossattention", "gated_cross_attn")
+"""Where attention is that looks at something else than the text."""
 
 NO_HEADS = ("linear", "mamba", "conv", "recurrent", "moe", "mlp")
 """Parts of the names in a configuration's `layer_types` of layers without softmax attention."""
 
+TEXT_DECODERS = {
+    "blip": "text_decoder",
+    "blip-2": "language_model",
+    "instructblip": "language_model",
+    "instructblipvideo": "language_model",
+    "kosmos-2": "text_model",
+}
+"""`model_type` of models that run with an image only -> their part that runs on text alone."""
+
+REASONS = {
+    "idefics": "it does not run without an image",
+    "jetmoe": "it chooses its heads anew for each token, so that none has a slice of its own",
+    "xlnet": "its output projection is a bare parameter, which takes no hook",
+}
+"""`model_type` -> why its heads cannot be gated."""
+
 _registered: dict[str, Layout] = {}
+
+_Found = tuple[str, nn.Module, nn.Module]
+"""dotted path of a projection, its attention module, and the projection"""
 
 
 def register_architecture(model_type: str, *, attention: str, projection: str) -> None:
@@ -114,10 +136,29 @@ class HeadSite:
     num_kv_heads: int
     """Groups of neighbouring query heads that share keys and values; all heads, if none do."""
 
+    def per_head(self, value: Tensor) -> Float[Tensor, "batch *pos head head_dim"]:
+        """The input of the projection, one slice per head (a view).
+
+        Raises:
+            ArchitectureError: it is of another width.
+        """
+        if value.dim() > 2 and value.shape[-1] * value.shape[-2] == self.num_heads * self.head_dim:
+            value = value.flatten(-2)  # a projection in blocks takes [..., block, width]
+        if value.shape[-1] != self.num_heads * self.head_dim:
+            raise ArchitectureError(
+                f"{self.path} was given {value.shape[-1]} values per token, expected "
+                f"{self.num_heads} heads x {self.head_dim}"
+            )
+        heads: Tensor = value.unflatten(-1, (self.num_heads, self.head_dim))
+        return heads
+
 
 @dataclass(frozen=True)
 class HeadSites:
-    """All heads of a model, layer by layer; layers without heads have no site."""
+    """All heads of a model, layer by layer; layers without heads have no site.
+
+    Layers are counted through in models with several stacks, or several attentions per layer.
+    """
 
     sites: tuple[HeadSite, ...]
     num_layers: int
@@ -157,22 +198,44 @@ def find_head_sites(model: nn.Module) -> HeadSites:
     Raises:
         ArchitectureError: nothing that looks like attention was found, or the sizes contradict
             each other; the message shows the attention part of the model and the call that
-            registers it.
+            registers it. Or it is known why this model's heads cannot be gated.
     """
-    config = _text_config(model)
-    model_type = getattr(config, "model_type", type(model).__name__)
+    name, config, model_type = type(model).__name__, _text_config(model), architecture_name(model)
+    if is_encoder_decoder(model):
+        raise ArchitectureError(
+            f"{name} is an encoder-decoder; gates are for decoders over text alone"
+        )
+    if model_type in REASONS and model_type not in _registered:
+        raise ArchitectureError(f"the heads of {name} cannot be gated: {REASONS[model_type]}")
     layout = _registered.get(model_type) or LAYOUTS.get(model_type)
-    for path, layers in _module_lists(model):
-        sites = []
-        for i, layer in enumerate(layers):
-            found = None if _is_headless(config, i, len(layers)) else _locate(layer, layout)
-            if found is not None:
-                name, attention, projection = found
-                sites.append(_site(config, i, f"{path}.{i}.{name}", attention, projection))
+    sites: list[HeadSite] = []
+    num_layers = 0
+    for stacks in _module_lists(model):
+        for path, layers in stacks:
+            rows = _rows(config, path, layers, layout)
+            seen = {id(site.attention) for site in sites}
+            if all(row is None or id(row[1]) in seen for row in rows):
+                continue  # no attention, or a list inside a layer of a stack already found
+            sites += [
+                _site(config, num_layers + i, *row) for i, row in enumerate(rows) if row is not None
+            ]
+            num_layers += len(rows)
         if sites:
             _refuse_others(model, sites)
-            return HeadSites(tuple(sites), len(layers))
+            return HeadSites(tuple(sites), num_layers)
     raise ArchitectureError(_not_found(model, model_type, layout))
+
+
+def is_encoder_decoder(model: nn.Module) -> bool:
+    """Whether the model reads its input with an encoder, and so is no decoder over text alone."""
+    configs = (getattr(model, "config", None), _text_config(model))
+    return any(bool(getattr(config, "is_encoder_decoder", False)) for config in configs)
+
+
+def text_decoder(model: Any) -> Any:
+    """The part of a model that runs on text alone: the model itself, unless it needs an image."""
+    model_type = getattr(getattr(model, "config", None), "model_type", "")
+    return getattr(model, TEXT_DECODERS.get(model_type, ""), model)
 
 
 def architecture_name(model: nn.Module) -> str:
@@ -195,25 +258,33 @@ def model_name(model: nn.Module) -> str:
 def _text_config(model: nn.Module) -> Any:
     config = getattr(model, "config", None)
     get_text_config = getattr(config, "get_text_config", None)
-    return get_text_config() if callable(get_text_config) else config
+    return get_text_config(decoder=True) if callable(get_text_config) else config
 
 
-def _module_lists(model: nn.Module) -> Iterator[tuple[str, nn.ModuleList]]:
-    """Lists of modules with their paths, those of the text decoder first."""
+def _module_lists(model: nn.Module) -> list[list[tuple[str, nn.ModuleList]]]:
+    """Lists of modules with their paths, those of one part together, the text decoder first."""
     get_decoder = getattr(model, "get_decoder", None)
     decoder = get_decoder() if callable(get_decoder) else None
     prefix = next((name for name, module in model.named_modules() if module is decoder), "")
-    lists = [
-        (path, module)
-        for path, module in model.named_modules()
-        if isinstance(module, nn.ModuleList) and len(module) > 0
-    ]
+    parts: dict[tuple[bool, bool], list[tuple[str, nn.ModuleList]]] = {}
+    for path, module in model.named_modules():
+        if isinstance(module, nn.ModuleList) and len(module) > 0:
+            elsewhere = any(part in path for part in NOT_DECODING)
+            parts.setdefault((elsewhere, not path.startswith(prefix)), []).append((path, module))
+    return [parts[key] for key in sorted(parts)]
 
-    def distance(item: tuple[str, nn.ModuleList]) -> tuple[bool, bool]:
-        path = item[0]
-        return any(part in path for part in OTHER_TOWERS), not path.startswith(prefix)
 
-    yield from sorted(lists, key=distance)
+def _rows(
+    config: Any, path: str, layers: nn.ModuleList, layout: Layout | None
+) -> list[_Found | None]:
+    """What each row of a stack's gate matrix gates, under full paths; None has no heads."""
+    rows: list[_Found | None] = []
+    for i, layer in enumerate(layers):
+        found = [] if _is_headless(config, i, len(layers)) else _locate(layer, layout)
+        rows += [
+            (f"{path}.{i}.{name}", module, projection) for name, module, projection in found
+        ] or [None]
+    return rows
 
 
 def _refuse_others(model: nn.Module, sites: list[HeadSite]) -> None:
@@ -225,7 +296,7 @@ def _refuse_others(model: nn.Module, sites: list[HeadSite]) -> None:
         if type(module) in kinds and id(module) not in found and not elsewhere:
             raise ArchitectureError(
                 f"{type(model).__name__} has attention outside the layers of {sites[0].path}, at "
-                f"{path}; models with more than one stack of heads are not supported yet"
+                f"{path}; gates on a part of the heads would pass for gates on all"
             )
 
 
@@ -246,26 +317,37 @@ def _child(module: nn.Module, dotted: str) -> nn.Module | None:
     return module
 
 
-def _locate(layer: nn.Module, layout: Layout | None) -> tuple[str, nn.Module, nn.Module] | None:
-    """Find (name inside the layer, attention, projection), or None where there is no attention."""
+def _locate(layer: nn.Module, layout: Layout | None) -> list[_Found]:
+    """Find each attention of a layer with its projection; nothing where there is no attention."""
     attention_names = (layout.attention,) if layout else PROBED_ATTENTION
     projection_names = (layout.projection,) if layout else PROBED_PROJECTION
-    for attention_name in attention_names:
-        attention = _child(layer, attention_name)
-        if attention is None:
-            continue
-        for projection_name in projection_names:
-            projection = _child(attention, projection_name)
-            if projection is not None and _in_features(projection) is not None:
-                path = f"{attention_name}.{projection_name}".lstrip(".")
-                return path, attention, projection
+    for name in attention_names:
+        attention = _child(layer, name)
+        parts = {name: attention} if attention is not None else {}
+        if isinstance(attention, nn.ModuleList):
+            parts = {f"{name}.{i}": part for i, part in attention.named_children()}
+        found = [_projection(path, part, projection_names) for path, part in parts.items()]
+        if any(found):
+            return [located for located in found if located is not None]
+    return []
+
+
+def _projection(path: str, attention: nn.Module, names: tuple[str, ...]) -> _Found | None:
+    for name in names:
+        projection = _child(attention, name)
+        if projection is not None and _in_features(projection) is not None:
+            return f"{path}.{name}".lstrip("."), attention, projection
     return None
 
 
 def _in_features(projection: nn.Module) -> int | None:
-    """Width of a projection's input; GPT-2's `Conv1D` stores its weight as [input, output]."""
+    """Width of a projection's input; GPT-2's `Conv1D` stores its weight as [input, output].
+
+    A projection in blocks (DeepSeek-V4) states the width of one.
+    """
     in_features = getattr(projection, "in_features", getattr(projection, "nx", None))
-    return None if in_features is None else int(in_features)
+    blocks = getattr(projection, "n_groups", 1)
+    return None if in_features is None else int(in_features) * blocks
 
 
 def _site(
@@ -319,7 +401,8 @@ def _stated_heads(config: Any, attention: nn.Module) -> int | None:
 
 
 def _not_found(model: nn.Module, model_type: str, layout: Layout | None) -> str:
-    lists = sorted(_module_lists(model), key=lambda item: len(item[1]), reverse=True)
+    lists = [item for part in _module_lists(model) for item in part]
+    lists.sort(key=lambda item: len(item[1]), reverse=True)
     shown = f"{lists[0][0]}.0:\n{lists[0][1][0]}" if lists else str(model)
     looked = (
         f"{layout.attention}.{layout.projection}"

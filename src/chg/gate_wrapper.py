@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -66,19 +66,52 @@ def existing_heads(model: nn.Module, unit: Unit = "head") -> Bool[Tensor, "layer
     return find_head_sites(model).existing(unit)
 
 
+class _Turns:
+    """Which layer a projection runs for: layers of Zamba-2 share one, and take turns."""
+
+    def __init__(self) -> None:
+        self._sites: list[HeadSite] = []
+        self._uses = 0
+
+    def add(self, site: HeadSite) -> None:
+        self._sites.append(site)
+
+    @property
+    def shared(self) -> bool:
+        return len(self._sites) > 1
+
+    def next(self) -> HeadSite:
+        site = self._sites[self._uses % len(self._sites)]
+        self._uses += 1
+        return site
+
+    def restart(self, *_: Any) -> None:
+        """Before each forward pass of the model; one before may have failed half-way."""
+        self._uses = 0
+
+
+def _turns(sites: HeadSites) -> dict[nn.Module, _Turns]:
+    turns: dict[nn.Module, _Turns] = {}
+    for site in sites:
+        turns.setdefault(site.projection, _Turns()).add(site)
+    return turns
+
+
 class AttachedGates:
     """Gates on a model, until `remove()`. Use `gated` unless a notebook needs the handle.
 
     Set `gates` between forward passes to change them; gradients flow into the tensor given.
     """
 
-    def __init__(self, sites: HeadSites, gates: Tensor) -> None:
+    def __init__(self, model: nn.Module, sites: HeadSites, gates: Tensor) -> None:
         self._sites = sites
         self._handles: list[RemovableHandle] = []
         self.gates = gates
         try:
-            for site in sites:
-                self._handles.append(site.projection.register_forward_pre_hook(self._hook(site)))
+            for projection, turns in _turns(sites).items():
+                self._handles.append(projection.register_forward_pre_hook(self._hook(turns)))
+                if turns.shared:
+                    self._handles.append(model.register_forward_pre_hook(turns.restart))
         except BaseException:
             self.remove()
             raise
@@ -110,8 +143,9 @@ class AttachedGates:
             handle.remove()
         self._handles.clear()
 
-    def _hook(self, site: HeadSite) -> Any:
+    def _hook(self, turns: _Turns) -> Any:
         def scale(_module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+            site = turns.next()
             if self.unit == "head":
                 gates = self._gates[..., site.layer, : site.num_heads]
             else:
@@ -126,21 +160,16 @@ def _scaled(
     heads: Float[Tensor, "batch *pos width"], gates: Float[Tensor, "*batch head"], site: HeadSite
 ) -> Float[Tensor, "batch *pos width"]:
     """Multiply each head's slice by its gate, computed in float32 and returned in `heads.dtype`."""
-    if heads.shape[-1] != site.num_heads * site.head_dim:
-        raise ArchitectureError(
-            f"{site.path} was given {heads.shape[-1]} values per token, expected "
-            f"{site.num_heads} heads x {site.head_dim}"
-        )
+    per_head = site.per_head(heads)
     if gates.dim() == 2:
         if gates.shape[0] != heads.shape[0]:
             raise GateError(
                 f"{gates.shape[0]} gate matrices were given for a batch of {heads.shape[0]} rows; "
                 "give one per row, or a single [layer, head] matrix for all"
             )
-        gates = gates.view(gates.shape[0], *[1] * (heads.dim() - 2), site.num_heads)
-    per_head = heads.unflatten(-1, (site.num_heads, site.head_dim))
+        gates = gates.view(gates.shape[0], *[1] * (per_head.dim() - 3), site.num_heads)
     gated_heads: Tensor = per_head * gates.to(heads.device)[..., None]
-    return gated_heads.to(heads.dtype).flatten(-2)
+    return gated_heads.to(heads.dtype).view_as(heads)
 
 
 def attach(
@@ -166,7 +195,7 @@ def attach(
             check_head_sites(model, sites)
             _checked[model] = identities
     values = gates.values if isinstance(gates, HeadGates) else gates
-    handle = AttachedGates(sites, values)
+    handle = AttachedGates(model, sites, values)
     if check:
         of_heads = values[..., sites.existing(handle.unit).to(values.device)]
         if not bool(((of_heads >= 0) & (of_heads <= 1)).all()):
@@ -217,11 +246,14 @@ def frozen(model: nn.Module) -> Iterator[None]:
 
 @dataclass
 class _Trace:
-    """What one forward pass gave: logits, and what entered and left every projection."""
+    """What one forward pass gave: logits, and what entered and left every projection.
+
+    By layer, and there in the order of use.
+    """
 
     logits: Tensor
-    inputs: list[list[Tensor]] = field(default_factory=list)
-    outputs: list[list[Tensor]] = field(default_factory=list)
+    inputs: dict[int, list[Tensor]]
+    outputs: dict[int, list[Tensor]]
 
 
 def check_head_sites(model: nn.Module, sites: HeadSites) -> None:
@@ -240,8 +272,8 @@ def check_head_sites(model: nn.Module, sites: HeadSites) -> None:
     closed[last.layer, last.num_heads - 1] = 0
     with torch.no_grad(), frozen(model):
         plain = _trace(model, sites, None)
-        for site, inputs in zip(sites, plain.inputs, strict=True):
-            if not inputs:
+        for site in sites:
+            if not plain.inputs[site.layer]:
                 raise ArchitectureError(
                     f"{site.path} is not used in a forward pass over text; it is not the attention "
                     "output projection of its layer"
@@ -253,20 +285,21 @@ def check_head_sites(model: nn.Module, sites: HeadSites) -> None:
         raise ArchitectureError("gates of 1 changed the logits: the hooks are not on plain heads")
     if not plain.logits.isfinite().all():
         return  # nothing can be compared with NaN; whatever runs next says that it met one
-    own = slice((last.num_heads - 1) * last.head_dim, last.num_heads * last.head_dim)
-    if any(use[..., own].any() for use in one_closed.inputs[-1]):
+    if any(last.per_head(use)[..., -1, :].any() for use in one_closed.inputs[last.layer]):
         raise ArchitectureError(f"closing a head left its slice of {last.path} non-zero")
-    for site, befores, afters in zip(sites, plain.inputs, one_closed.inputs, strict=True):
+    for site in sites:
         # Only up to its first use has a projection met nothing that the closed head wrote.
-        before, after = befores[0], afters[0].clone()
+        before, after = (
+            site.per_head(trace.inputs[site.layer][0]).clone() for trace in (plain, one_closed)
+        )
         if site is last:
-            after[..., own] = before[..., own]
+            after[..., -1, :] = before[..., -1, :]
         if not _same(before, after):
             raise ArchitectureError(
                 f"closing a head of {last.path} changed another, at {site.path}"
             )
     moved = any(
-        not _same(a[0], b[0]) for a, b in zip(plain.outputs, all_closed.outputs, strict=True)
+        not _same(plain.outputs[site.layer][0], all_closed.outputs[site.layer][0]) for site in sites
     )
     if moved and _same(plain.logits, all_closed.logits):
         raise ArchitectureError(f"closing every head changes no logit; {last.path} leads nowhere")
@@ -278,21 +311,22 @@ def _same(left: Tensor, right: Tensor) -> bool:
 
 def _trace(model: nn.Module, sites: HeadSites, gates: Tensor | None) -> _Trace:
     """Run four tokens, with gates if given, and record what passed every projection."""
-    inputs: list[list[Tensor]] = [[] for _ in sites]
-    outputs: list[list[Tensor]] = [[] for _ in sites]
+    inputs: dict[int, list[Tensor]] = {site.layer: [] for site in sites}
+    outputs: dict[int, list[Tensor]] = {site.layer: [] for site in sites}
     embedding = model.get_input_embeddings()  # type: ignore[operator]
     rows = int(embedding.weight.shape[0])
     tokens = torch.arange(1, 5, device=embedding.weight.device)[None] % rows
     handles: list[RemovableHandle] = []
-    attached = None if gates is None else AttachedGates(sites, gates)
+    attached = None if gates is None else AttachedGates(model, sites, gates)
     try:
-        for i, site in enumerate(sites):
+        for projection, turns in _turns(sites).items():
 
-            def record(_m: nn.Module, args: Any, out: Tensor, i: int = i) -> None:
-                inputs[i].append(args[0])
-                outputs[i].append(out)
+            def record(_m: nn.Module, args: Any, out: Tensor, turns: _Turns = turns) -> None:
+                layer = turns.next().layer
+                inputs[layer].append(args[0])
+                outputs[layer].append(out)
 
-            handles.append(site.projection.register_forward_hook(record))
+            handles.append(projection.register_forward_hook(record))
         try:
             result = model(
                 input_ids=tokens, attention_mask=torch.ones_like(tokens), use_cache=False

@@ -12,6 +12,7 @@ from urllib.parse import urlparse
 
 import torch
 
+from chg.architectures import text_decoder
 from chg.config import ModelConfig
 from chg.errors import ModelError
 
@@ -31,7 +32,7 @@ def load_model(model: str | ModelConfig, **settings: Any) -> tuple[PreTrainedMod
         settings: further fields of `ModelConfig`, such as `dtype="bfloat16"`.
 
     Returns:
-        `(model, tokenizer)`, the model in eval mode.
+        `(model, tokenizer)`, the model in eval mode; of one that needs an image, its text decoder.
 
     Raises:
         ModelError: with what was wrong and what to do.
@@ -52,7 +53,7 @@ def load_model(model: str | ModelConfig, **settings: Any) -> tuple[PreTrainedMod
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, **shared)
         auto = _auto_class(source, shared)
-        loaded = auto.from_pretrained(source, dtype=dtype, **shared, **placement)
+        loaded = text_decoder(auto.from_pretrained(source, dtype=dtype, **shared, **placement))
         if not config.device_map:
             loaded = loaded.to(device)
     except (OSError, ValueError, ImportError, RuntimeError, KeyError) as error:
