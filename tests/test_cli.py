@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import time
@@ -279,6 +280,23 @@ def test_inspect_lists_the_layers_that_have_heads(
     text = capsys.readouterr().out
     assert "layers        4, 1 with softmax heads: 3" in text
     assert "groups        2 per layer, of heads that share keys and values" in text
+
+
+def test_inspect_estimates_memory_without_weights(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tiny_config("llama", vocab_size=150_000).save_pretrained(tmp_path)
+    assert main(["inspect", str(tmp_path), "--memory", "--batch_size", "8", "--length", "256"]) == 0
+    text = capsys.readouterr().out
+    assert "batch         8 rows of 256 tokens, all scored" in text
+    # Logits of 8 x 256 x 150,000 in float32 are 1.14 GiB: two copies at least, four with gradients.
+    fit, ablation = (
+        float(re.search(rf"{job} +([0-9.]+) GiB", text)[1])  # type: ignore[index]
+        for job in ("fit", "ablation")
+    )
+    assert 2.2 < ablation < 3.9
+    assert 3.3 < fit < 6.5
+    assert main(["inspect", str(tmp_path), "--memory", "--length", "1"]) == 2
 
 
 def test_usage_error_is_a_config_error() -> None:

@@ -276,7 +276,7 @@ def test_unknown_architecture_shows_the_tree_and_the_call_that_registers_it() ->
 
 
 def test_a_registered_architecture_works(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("chg.architectures._registered", {})
+    monkeypatch.setattr("chg.layouts._registered", {})
     model = Odd()
     model.layers = nn.ModuleList(OddLayer() for _ in range(LAYERS))
     model.forward = lambda input_ids, **_: type(  # type: ignore[method-assign]
@@ -297,7 +297,7 @@ def _run_odd(model: Odd, ids: Tensor) -> Tensor:
 def test_the_check_refuses_a_site_that_is_not_the_attention_output(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("chg.architectures._registered", {})
+    monkeypatch.setattr("chg.layouts._registered", {})
     model = make_model("llama_grouped")
     chg.register_architecture("llama", attention="self_attn", projection="nothing")
     with pytest.raises(ArchitectureError, match=r"looked for self_attn\.nothing"):
@@ -305,7 +305,7 @@ def test_the_check_refuses_a_site_that_is_not_the_attention_output(
 
 
 def test_the_check_refuses_a_site_that_is_never_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("chg.architectures._registered", {})
+    monkeypatch.setattr("chg.layouts._registered", {})
     model = Odd(uses=0)
     chg.register_architecture("odd", attention="mixer", projection="out")
     with pytest.raises(ArchitectureError, match="not used in a forward pass"):
@@ -315,7 +315,7 @@ def test_the_check_refuses_a_site_that_is_never_used(monkeypatch: pytest.MonkeyP
 def test_layers_that_run_more_than_once_are_gated_every_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("chg.architectures._registered", {})
+    monkeypatch.setattr("chg.layouts._registered", {})
     model = Odd(uses=2)
     chg.register_architecture("odd", attention="mixer", projection="out")
     with gated(model, torch.zeros(LAYERS, HEADS)):

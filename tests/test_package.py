@@ -13,12 +13,12 @@ import chg
 ROOT = Path(__file__).resolve().parents[1]
 ORDER = [
     {"errors"},
-    {"config", "files", "progress"},
+    {"config", "files", "layouts", "progress"},
     {"architectures", "gates", "builtin"},
     {"gate_wrapper", "loading", "provenance", "results", "taxonomy"},
     {"data"},
     {"objectives", "inspection"},
-    {"evaluation", "optimiser"},
+    {"evaluation", "optimiser", "memory"},
     {"fitting", "ablation", "contrastive"},
     {"report", "tracking"},
     {"cli"},

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from chg.ablation import ablate_heads
-    from chg.architectures import find_head_sites, register_architecture
+    from chg.architectures import find_head_sites
     from chg.config import (
         AblationConfig,
         AnalysisConfig,
@@ -34,14 +34,16 @@ if TYPE_CHECKING:
     from chg.gate_wrapper import attach, gated, get_attention_module
     from chg.gates import HeadGates
     from chg.inspection import Inspection, inspect_model
+    from chg.layouts import register_architecture
     from chg.loading import load_model
+    from chg.memory import MemoryEstimate, estimate_memory
     from chg.report import analyze
     from chg.results import AblationResult
     from chg.taxonomy import Taxonomy, classify_heads
 
 _HOMES = {
     "ablation": ["ablate_heads"],
-    "architectures": ["find_head_sites", "register_architecture"],
+    "architectures": ["find_head_sites"],
     "config": [
         "AblationConfig",
         "AnalysisConfig",
@@ -57,8 +59,10 @@ _HOMES = {
     "fitting": ["FitResult", "fit_gates"],
     "gate_wrapper": ["attach", "gated", "get_attention_module"],
     "gates": ["HeadGates"],
+    "layouts": ["register_architecture"],
     "inspection": ["Inspection", "inspect_model"],
     "loading": ["load_model"],
+    "memory": ["MemoryEstimate", "estimate_memory"],
     "report": ["analyze"],
     "results": ["AblationResult"],
     "taxonomy": ["Taxonomy", "classify_heads"],
@@ -77,6 +81,7 @@ __all__ = [
     "FitResult",
     "HeadGates",
     "Inspection",
+    "MemoryEstimate",
     "ModelConfig",
     "Taxonomy",
     "TokenData",
@@ -84,6 +89,7 @@ __all__ = [
     "analyze",
     "attach",
     "classify_heads",
+    "estimate_memory",
     "evaluate",
     "evaluate_gates",
     "find_head_sites",

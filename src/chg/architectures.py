@@ -1,4 +1,4 @@
-"""Where a model's attention heads are: a table, then a structural probe, then the user's word.
+"""Where a model's attention heads are: known layouts (`layouts.py`), else a structural probe.
 
 A head exists only *before* the attention output projection: its output is one slice of that
 projection's input. So all this module has to find is, per layer, the projection and the number of
@@ -27,99 +27,19 @@ from torch import Tensor, nn
 
 from chg.config import Unit
 from chg.errors import ArchitectureError
-
-
-@dataclass(frozen=True)
-class Layout:
-    """The two names that lead from a decoder layer to its output projection."""
-
-    attention: str
-    """Attribute of the layer that holds the attention module, dotted if nested."""
-    projection: str
-    """Attribute of the attention module that is the output projection."""
-
-
-LAYOUTS: dict[str, Layout] = {
-    "gpt2": Layout("attn", "c_proj"),
-    "llama": Layout("self_attn", "o_proj"),
-    "mistral": Layout("self_attn", "o_proj"),
-    "opt": Layout("self_attn", "out_proj"),
-}
-"""Known layouts by the configuration's `model_type`. Others are probed for."""
-
-PROBED_ATTENTION = (
-    "self_attn",
-    "attn",
-    "attention",
-    "self_attention",
-    "attn.attention",
-    "multi_head_attention",
-    "self_att.self_attention",
-    "temporal_block",
-    "mixer",
-    "shared_transformer.self_attn",
-    "shared_transf.self_attn",
-    "",
+from chg.layouts import (
+    NO_HEADS,
+    NOT_DECODING,
+    PROBED_ATTENTION,
+    PROBED_PROJECTION,
+    TEXT_DECODERS,
+    Layout,
+    known_layout,
+    reason_against,
 )
-"""Where attention modules are found in layers; the empty name is the layer itself."""
-
-PROBED_PROJECTION = (
-    "o_proj",
-    "out_proj",
-    "c_proj",
-    "dense",
-    "wo",
-    "Wo",
-    "output.dense",
-    "o_proj.linear",
-    "o_a_proj",
-    "attention_out",
-    "out_lin",
-)
-
-OTHER_TOWERS = ("vision", "image", "visual", "audio", "speech", "connector")
-"""Parts of the paths of stacks that are not the text decoder, looked at last."""
-
-NOT_DECODING = (*OTHER_TOWERS, "encoder_attn", "crossattention", "gated_cross_attn")
-"""Where attention is that looks at something else than the text."""
-
-NO_HEADS = ("linear", "mamba", "conv", "recurrent", "moe", "mlp")
-"""Parts of the names in a configuration's `layer_types` of layers without softmax attention."""
-
-TEXT_DECODERS = {
-    "blip": "text_decoder",
-    "blip-2": "language_model",
-    "instructblip": "language_model",
-    "instructblipvideo": "language_model",
-    "kosmos-2": "text_model",
-}
-"""`model_type` of models that run with an image only -> their part that runs on text alone."""
-
-REASONS = {
-    "idefics": "it does not run without an image",
-    "jetmoe": "it chooses its heads anew for each token, so that none has a slice of its own",
-    "xlnet": "its output projection is a bare parameter, which takes no hook",
-}
-"""`model_type` -> why its heads cannot be gated."""
-
-_registered: dict[str, Layout] = {}
 
 _Found = tuple[str, nn.Module, nn.Module]
 """dotted path of a projection, its attention module, and the projection"""
-
-
-def register_architecture(model_type: str, *, attention: str, projection: str) -> None:
-    """Say where the heads of a model family are; overrides the table and the probe.
-
-    Args:
-        model_type: `model.config.model_type` of the family.
-        attention: name of the attention module inside a decoder layer, e.g. `"self_attn"`.
-        projection: name of the output projection inside the attention module, e.g. `"o_proj"`.
-
-    Example:
-        >>> register_architecture("mymodel", attention="mixer", projection="out")
-    """
-    _registered[model_type] = Layout(attention, projection)
 
 
 @dataclass(frozen=True)
@@ -205,9 +125,10 @@ def find_head_sites(model: nn.Module) -> HeadSites:
         raise ArchitectureError(
             f"{name} is an encoder-decoder; gates are for decoders over text alone"
         )
-    if model_type in REASONS and model_type not in _registered:
-        raise ArchitectureError(f"the heads of {name} cannot be gated: {REASONS[model_type]}")
-    layout = _registered.get(model_type) or LAYOUTS.get(model_type)
+    reason = reason_against(model_type)
+    if reason is not None:
+        raise ArchitectureError(f"the heads of {name} cannot be gated: {reason}")
+    layout = known_layout(model_type)
     sites: list[HeadSite] = []
     num_layers = 0
     for stacks in _module_lists(model):

@@ -63,6 +63,30 @@ def load_model(model: str | ModelConfig, **settings: Any) -> tuple[PreTrainedMod
     return loaded.eval(), tokenizer
 
 
+def load_without_weights(config: ModelConfig) -> Any:
+    """The model as its configuration describes it, on the meta device: shapes, but no values.
+
+    Raises:
+        ModelError: with what was wrong and what to do.
+    """
+    from transformers import AutoConfig
+
+    shared = {"revision": config.revision, "trust_remote_code": config.trust_remote_code}
+    source = _source(config.model)
+    try:
+        described = AutoConfig.from_pretrained(source, **shared)
+        dtype = _dtype(config, _device(config.device))
+        if dtype == "auto":
+            dtype = getattr(described, "dtype", None) or torch.float32
+        with torch.device("meta"):
+            model = _auto_class(source, shared).from_config(
+                described, dtype=dtype, trust_remote_code=config.trust_remote_code
+            )
+    except (OSError, ValueError, ImportError, RuntimeError, KeyError) as error:
+        raise ModelError(_load_failure(config.model, error)) from error
+    return text_decoder(model).eval()
+
+
 def use_cache_when_hub_unreachable() -> None:
     """Switch Hugging Face libraries to offline mode when their hub cannot be reached.
 

@@ -47,14 +47,15 @@ def target_scores(model: nn.Module, batch: Batch) -> TargetScores:
     logits = model(
         input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False
     ).logits
-    targets = batch.targets[:, 1:].to(logits.device)
-    scored = logits[:, :-1][targets]
+    rows, before = batch.targets[:, 1:].nonzero(as_tuple=True)
+    scored = logits[rows.to(logits.device), before.to(logits.device)]
     scored = scored.to(torch.promote_types(scored.dtype, torch.float32))
-    tokens = batch.input_ids[:, 1:].to(logits.device)[targets]
+    ids = batch.input_ids
+    tokens = ids[rows.to(ids.device), before.to(ids.device) + 1].to(logits.device)
     return TargetScores(
         logprobs=-F.cross_entropy(scored, tokens, reduction="none"),
         correct=scored.argmax(-1) == tokens,
-        rows=targets.nonzero()[:, 0],
+        rows=rows.to(logits.device),
         num_rows=len(batch),
     )
 

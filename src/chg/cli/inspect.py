@@ -5,15 +5,33 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from chg.architectures import architecture_name
 from chg.cli.common import say
 from chg.config import ModelConfig
+from chg.errors import ConfigError
 
 POSITIONAL = "model"
 """The setting that may be given without its flag, first."""
 
 EXAMPLES = """\
   chg inspect builtin:tiny
-  chg inspect meta-llama/Llama-3.2-1B --dtype bfloat16"""
+  chg inspect meta-llama/Llama-3.2-1B --memory --batch_size 8 --length 1024"""
+
+
+@dataclass(frozen=True)
+class Memory:
+    """How much memory a fit and an ablation would take."""
+
+    memory: bool = False
+    """Estimate it instead, from the configuration alone; no weights are loaded."""
+    batch_size: int = 4
+    """Rows per forward pass."""
+    length: int = 512
+    """Tokens per row, all of them scored."""
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1 or self.length < 2:
+            raise ConfigError("--batch_size must be at least 1 and --length at least 2")
 
 
 @dataclass(frozen=True)
@@ -31,11 +49,15 @@ class Command:
     """Print a model's layers, heads, groups and projections, and check that gates work on it."""
 
     model: ModelConfig = field(default_factory=ModelConfig)
+    memory: Memory = field(default_factory=Memory)
     output: Output = field(default_factory=Output)
 
 
 def run(command: Command) -> None:
-    """Load, inspect, print."""
+    """Load, inspect, print; or estimate memory without loading."""
+    if command.memory.memory:
+        _print_memory(command)
+        return
     from chg.cli.inputs import load_checked_model
     from chg.inspection import inspect_model
 
@@ -56,6 +78,25 @@ def run(command: Command) -> None:
     say(f"projection    {found.projections[0]} ... {found.projections[-1]}")
     say(f"parameters    {found.parameters:,}, {share:.0%} of them in attention modules")
     say("check         passed: gates of 1 change no bit, a closed head empties its own slice alone")
+
+
+def _print_memory(command: Command) -> None:
+    from chg.loading import load_without_weights, use_cache_when_hub_unreachable
+    from chg.memory import estimate_memory
+
+    use_cache_when_hub_unreachable()
+    batch_size, length = command.memory.batch_size, command.memory.length
+    model = load_without_weights(command.model)
+    estimate = estimate_memory(model, batch_size, length)
+    say(f"model         {command.model.model} ({architecture_name(model)}), {model.dtype}")
+    say(f"batch         {batch_size} rows of {length} tokens, all scored")
+    say(f"weights       {_readable(estimate.weights)}")
+    say(f"fit           {_readable(estimate.fit)} above the weights")
+    say(f"ablation      {_readable(estimate.ablation)} above the weights")
+
+
+def _readable(size: int) -> str:
+    return f"{size / 2**30:.2f} GiB" if size >= 2**30 else f"{size / 2**20:.0f} MiB"
 
 
 def _range(values: Sequence[int]) -> str:

@@ -30,10 +30,8 @@ class Batch:
         return int(self.attention_mask.sum())
 
     def to(self, device: torch.device) -> Batch:
-        """The same batch on another device."""
-        return Batch(
-            self.input_ids.to(device), self.attention_mask.to(device), self.targets.to(device)
-        )
+        """The same batch on another device; `targets` stay where they can be read at no cost."""
+        return Batch(self.input_ids.to(device), self.attention_mask.to(device), self.targets)
 
     def repeat(self, times: int) -> Batch:
         """All rows `times` over: row `r` of copy `k` is at `k * len(batch) + r`."""

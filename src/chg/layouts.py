@@ -1,0 +1,108 @@
+"""What is known of model families: where their heads are, by name, and which have none to gate.
+
+Data alone; `architectures.py` reads it. Users add to it with `register_architecture`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The two names that lead from a decoder layer to its output projection."""
+
+    attention: str
+    """Attribute of the layer that holds the attention module, dotted if nested."""
+    projection: str
+    """Attribute of the attention module that is the output projection."""
+
+
+LAYOUTS: dict[str, Layout] = {
+    "gpt2": Layout("attn", "c_proj"),
+    "llama": Layout("self_attn", "o_proj"),
+    "mistral": Layout("self_attn", "o_proj"),
+    "opt": Layout("self_attn", "out_proj"),
+}
+"""Known layouts by the configuration's `model_type`. Others are probed for."""
+
+PROBED_ATTENTION = (
+    "self_attn",
+    "attn",
+    "attention",
+    "self_attention",
+    "attn.attention",
+    "multi_head_attention",
+    "self_att.self_attention",
+    "temporal_block",
+    "mixer",
+    "shared_transformer.self_attn",
+    "shared_transf.self_attn",
+    "",
+)
+"""Where attention modules are found in layers; the empty name is the layer itself."""
+
+PROBED_PROJECTION = (
+    "o_proj",
+    "out_proj",
+    "c_proj",
+    "dense",
+    "wo",
+    "Wo",
+    "output.dense",
+    "o_proj.linear",
+    "o_a_proj",
+    "attention_out",
+    "out_lin",
+)
+
+OTHER_TOWERS = ("vision", "image", "visual", "audio", "speech", "connector")
+"""Parts of the paths of stacks that are not the text decoder, looked at last."""
+
+NOT_DECODING = (*OTHER_TOWERS, "encoder_attn", "crossattention", "gated_cross_attn")
+"""Where attention is that looks at something else than the text."""
+
+NO_HEADS = ("linear", "mamba", "conv", "recurrent", "moe", "mlp")
+"""Parts of the names in a configuration's `layer_types` of layers without softmax attention."""
+
+TEXT_DECODERS = {
+    "blip": "text_decoder",
+    "blip-2": "language_model",
+    "instructblip": "language_model",
+    "instructblipvideo": "language_model",
+    "kosmos-2": "text_model",
+}
+"""`model_type` of models that run with an image only -> their part that runs on text alone."""
+
+REASONS = {
+    "idefics": "it does not run without an image",
+    "jetmoe": "it chooses its heads anew for each token, so that none has a slice of its own",
+    "xlnet": "its output projection is a bare parameter, which takes no hook",
+}
+"""`model_type` -> why its heads cannot be gated."""
+
+_registered: dict[str, Layout] = {}
+
+
+def register_architecture(model_type: str, *, attention: str, projection: str) -> None:
+    """Say where the heads of a model family are; overrides the table and the probe.
+
+    Args:
+        model_type: `model.config.model_type` of the family.
+        attention: name of the attention module inside a decoder layer, e.g. `"self_attn"`.
+        projection: name of the output projection inside the attention module, e.g. `"o_proj"`.
+
+    Example:
+        >>> register_architecture("mymodel", attention="mixer", projection="out")
+    """
+    _registered[model_type] = Layout(attention, projection)
+
+
+def known_layout(model_type: str) -> Layout | None:
+    """The layout registered for a model type, or the table's; others are probed for."""
+    return _registered.get(model_type) or LAYOUTS.get(model_type)
+
+
+def reason_against(model_type: str) -> str | None:
+    """Why the heads of this model type cannot be gated, if that is known."""
+    return None if model_type in _registered else REASONS.get(model_type)
