@@ -202,7 +202,11 @@ def test_batches_cover_every_row_once(tokenizer) -> None:  # type: ignore[no-unt
         for i, index in enumerate(indices):
             length = int(batch.attention_mask[i].sum())
             assert tuple(batch.input_ids[i, :length].tolist()) == data.rows[index].ids
-            assert int(batch.targets[i].sum()) == sum(data.rows[index].scored)
+            scored = batch.scored[batch.sequences == i] - i * batch.input_ids.shape[1]
+            places = [j for j, is_scored in enumerate(data.rows[index].scored) if is_scored]
+            assert (scored + 1).tolist() == places
+            tokens = batch.tokens[batch.sequences == i].tolist()
+            assert tokens == [data.rows[index].ids[j] for j in places]
     assert sorted(seen) == list(range(len(data)))
     twice = collate(data.rows[:2], 0).repeat(2)
     assert len(twice) == 4

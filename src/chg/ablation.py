@@ -72,16 +72,19 @@ def ablate_heads(
     heads = head_order(config, exists)
     matrices = _matrices(config, baseline, heads)
     began = time.perf_counter()
-    scores = []
-    with progress_bar(1 + len(heads), "ablating heads", show=show_progress, unit="head") as bar:
-        for score in evaluate_gates(model, data, matrices, batch_size=config.batch_size):
-            if not np.isfinite(score.mean_target_logprob):
-                raise ModelError(
-                    "the model's log-probabilities are NaN or infinite; try --dtype float32, or "
-                    "check the model"
-                )
-            scores.append(score)
-            bar.update()
+    with progress_bar(len(heads), "ablating heads", show=show_progress, unit="head") as bar:
+        scores = evaluate_gates(
+            model,
+            data,
+            matrices,
+            batch_size=config.batch_size,
+            on_progress=lambda share: bar.update(share * len(heads)),
+        )
+    if not all(np.isfinite(score.mean_target_logprob) for score in scores):
+        raise ModelError(
+            "the model's log-probabilities are NaN or infinite; try --dtype float32, or check the "
+            "model"
+        )
     seconds = time.perf_counter() - began
     individual = config.mode == "individual"
     return AblationResult(

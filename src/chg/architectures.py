@@ -82,6 +82,8 @@ class HeadSites:
 
     sites: tuple[HeadSite, ...]
     num_layers: int
+    layers: tuple[nn.Module, ...] = ()
+    """The decoder layers, where each is run once and has one row; otherwise empty."""
 
     def __iter__(self) -> Iterator[HeadSite]:
         return iter(self.sites)
@@ -101,6 +103,19 @@ class HeadSites:
     def group_shape(self) -> tuple[int, int]:
         """`(layers, key-value groups)`, the shape of a gate matrix with one gate per group."""
         return self.num_layers, max(site.num_kv_heads for site in self.sites)
+
+    def per_head(
+        self, gates: Float[Tensor, "*batch layer unit"]
+    ) -> Float[Tensor, "*batch layer head"]:
+        """Gates of heads as they are; gates of groups as one per head (0 where there is none)."""
+        if tuple(gates.shape[-2:]) == self.shape:
+            return gates
+        heads = gates.new_zeros(*gates.shape[:-2], *self.shape)
+        for site in self.sites:
+            group = gates[..., site.layer, : site.num_kv_heads]
+            each = group.repeat_interleave(site.num_heads // site.num_kv_heads, dim=-1)
+            heads[..., site.layer, : site.num_heads] = each
+        return heads
 
     def existing(self, unit: Unit = "head") -> Bool[Tensor, "layer unit"]:
         """Which entries of the gate matrix are heads (groups); all of them, in most models."""
@@ -131,6 +146,7 @@ def find_head_sites(model: nn.Module) -> HeadSites:
     layout = known_layout(model_type)
     sites: list[HeadSite] = []
     num_layers = 0
+    found: list[nn.ModuleList] = []
     for stacks in _module_lists(model):
         for path, layers in stacks:
             rows = _rows(config, path, layers, layout)
@@ -141,9 +157,12 @@ def find_head_sites(model: nn.Module) -> HeadSites:
                 _site(config, num_layers + i, *row) for i, row in enumerate(rows) if row is not None
             ]
             num_layers += len(rows)
+            found.append(layers)
         if sites:
             _refuse_others(model, sites)
-            return HeadSites(tuple(sites), num_layers)
+            plain = len(found) == 1 and len(found[0]) == num_layers
+            own = len({id(site.projection) for site in sites}) == len(sites)
+            return HeadSites(tuple(sites), num_layers, tuple(found[0]) if plain and own else ())
     raise ArchitectureError(_not_found(model, model_type, layout))
 
 

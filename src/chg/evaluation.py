@@ -1,11 +1,8 @@
-"""Scoring a data set under gate matrices: the one kind of evaluation every command is made of.
-
-This is the plain reference: one full forward pass over the data per gate matrix.
-"""
+"""Scoring a data set under gate matrices: the one kind of evaluation every command is made of."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,11 +11,17 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from chg.architectures import input_device
-from chg.data.batches import batches
+from chg.architectures import find_head_sites, input_device
+from chg.branches import grow, row_keys
+from chg.data.batches import Batch, batches
 from chg.data.tokens import TokenData
-from chg.gate_wrapper import frozen, gate_shape, gated
-from chg.objectives import target_scores
+from chg.engine import partial_forward, score_tree
+from chg.gate_wrapper import attach, frozen, gate_shape, gated
+from chg.objectives import TargetScores, target_scores
+
+SLAB = 2048
+"""Tokens per pass on a CPU; 512 to 8192 are within a tenth of each other."""
+SLAB_ON_ACCELERATOR = 32_768
 
 
 @dataclass(frozen=True)
@@ -54,23 +57,44 @@ def evaluate_gates(
     gate_matrices: Iterable[Float[Tensor, "layer head"]],
     *,
     batch_size: int = 4,
-) -> Iterator[SequenceScores]:
-    """Score the data under each gate matrix in turn, yielding as they are done.
+    slab: int | None = None,
+    on_progress: Callable[[float], None] | None = None,
+) -> list[SequenceScores]:
+    """Score the data under each gate matrix.
+
+    Whatever matrices share is computed once, and only what is scored is carried to the end
+    (`engine.py`); the result is that of plain forward passes, one per matrix.
 
     Args:
         model: a causal language model; its weights and flags are left as they are.
         data: rows with their target tokens.
-        gate_matrices: gates in [0, 1], each `[layer, head]`.
-        batch_size: rows per forward pass; the result does not depend on it.
+        gate_matrices: gates in [0, 1], each `[layer, head]`, or `[layer, kv_group]`.
+        batch_size: rows that run together at most; the result does not depend on it.
+        slab: tokens per pass, about; chosen for the device if not given.
+        on_progress: called with the share of the work that each pass did.
 
     Raises:
         ArchitectureError, GateError: as `gated`.
     """
     device = input_device(model)
-    with frozen(model), gated(model, torch.ones(gate_shape(model))) as handle:
-        for gates in gate_matrices:
-            handle.gates = gates.to(device)
-            yield _score(model, data, batch_size, device)
+    gates, places = _distinct(model, list(gate_matrices))
+    gates = gates.to(device)
+    totals = _Totals(len(gates), len(data))
+    work = len(gates) * sum(len(row.ids) for row in data.rows)
+    with frozen(model), partial_forward(model) as forward:
+        slab = slab or (SLAB if device.type == "cpu" else SLAB_ON_ACCELERATOR)
+        tree = None if forward is None else grow(list(gates))
+        for indices, batch in batches(data, batch_size, slab // gates.shape[-1]):
+            batch = batch.to(device)
+            if forward is None or tree is None:
+                scored = _score_plainly(model, gates, batch)
+            else:
+                scored = score_tree(forward, tree, gates, batch, slab)
+            for matrices, scores in scored:
+                totals.add(matrices, indices, scores)
+                if on_progress is not None:
+                    on_progress(len(matrices) * batch.num_tokens / work)
+    return [totals.of(place) for place in places]
 
 
 def evaluate(
@@ -83,17 +107,48 @@ def evaluate(
     """Score the data under one gate matrix, or ungated."""
     if gates is None:
         gates = torch.ones(gate_shape(model))
-    return next(iter(evaluate_gates(model, data, [gates], batch_size=batch_size)))
+    return evaluate_gates(model, data, [gates], batch_size=batch_size)[0]
+
+
+def _distinct(
+    model: nn.Module, matrices: list[Tensor]
+) -> tuple[Float[Tensor, "matrix layer head"], list[int]]:
+    """One gate per head, every matrix once; and where each of the list is."""
+    together = torch.stack(matrices)
+    attach(model, together).remove()  # the checks
+    seen: dict[tuple[bytes, ...], int] = {}
+    places = [seen.setdefault(tuple(row_keys(matrix)), len(seen)) for matrix in together]
+    first = [places.index(place) for place in range(len(seen))]
+    sites = find_head_sites(model)
+    gates = sites.per_head(together[first])
+    return gates.masked_fill(~sites.existing().to(gates.device), 0), places
 
 
 @torch.no_grad()
-def _score(
-    model: nn.Module, data: TokenData, batch_size: int, device: torch.device
-) -> SequenceScores:
-    sums, correct, counts = (np.zeros(len(data)) for _ in range(3))
-    for indices, batch in batches(data, batch_size):
-        scores = target_scores(model, batch.to(device))
-        sums[indices] = scores.row_sums(scores.logprobs.double()).cpu().numpy()
-        correct[indices] = scores.row_sums(scores.correct.double()).cpu().numpy()
-        counts[indices] = scores.row_counts().cpu().numpy()
-    return SequenceScores(sums, correct, counts)
+def _score_plainly(
+    model: nn.Module, gates: Float[Tensor, "matrix layer head"], batch: Batch
+) -> Iterator[tuple[list[int], TargetScores]]:
+    for i, matrix in enumerate(gates):
+        with gated(model, matrix, check=False):
+            yield [i], target_scores(model, batch)
+
+
+class _Totals:
+    """Scores of every sequence under every gate matrix."""
+
+    def __init__(self, matrices: int, sequences: int) -> None:
+        self._sums, self._correct, self._counts = np.zeros((3, matrices, sequences))
+
+    def add(self, matrices: list[int], sequences: list[int], scores: TargetScores) -> None:
+        """Note the scores of some sequences under some matrices."""
+        place = np.ix_(matrices, sequences)
+        for total, values in (
+            (self._sums, scores.sums(scores.logprobs.double())),
+            (self._correct, scores.sums(scores.correct.double())),
+            (self._counts, scores.counts()),
+        ):
+            total[place] = values.view(len(matrices), -1).cpu().numpy()
+
+    def of(self, matrix: int) -> SequenceScores:
+        """The scores under one matrix."""
+        return SequenceScores(self._sums[matrix], self._correct[matrix], self._counts[matrix])

@@ -151,15 +151,20 @@ class AttachedGates:
             else:
                 of_groups = self._gates[..., site.layer, : site.num_kv_heads]
                 gates = of_groups.repeat_interleave(site.num_heads // site.num_kv_heads, dim=-1)
-            return _scaled(args[0], gates, site), *args[1:]
+            return scale_heads(args[0], gates, site), *args[1:]
 
         return scale
 
 
-def _scaled(
+def scale_heads(
     heads: Float[Tensor, "batch *pos width"], gates: Float[Tensor, "*batch head"], site: HeadSite
 ) -> Float[Tensor, "batch *pos width"]:
-    """Multiply each head's slice by its gate, computed in float32 and returned in `heads.dtype`."""
+    """Multiply each head's slice by its gate, computed in float32 and returned in `heads.dtype`.
+
+    Raises:
+        ArchitectureError: `heads` is of another width than the projection takes.
+        GateError: there are several gate matrices, but not one per row.
+    """
     per_head = site.per_head(heads)
     if gates.dim() == 2:
         if gates.shape[0] != heads.shape[0]:

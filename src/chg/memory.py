@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from chg.data.batches import Batch
+from chg.data.batches import collate
+from chg.data.tokens import TokenRow
 from chg.errors import ModelError
 from chg.gate_wrapper import frozen, gate_shape, gated
 from chg.objectives import logprobs_of_fits, target_scores
@@ -40,11 +41,8 @@ def estimate_memory(model: nn.Module, batch_size: int, length: int) -> MemoryEst
         ArchitectureError: the model's heads cannot be found.
         ModelError: the model cannot run without weights, because it decides by values.
     """
-    shape = (batch_size, length)
-    targets = torch.ones(shape, dtype=torch.bool)
-    targets[:, 0] = False
-    ids = torch.zeros(shape, dtype=torch.long)
-    batch = Batch(ids, torch.ones_like(ids), targets).to(torch.device("meta"))
+    row = TokenRow((0,) * length, (False, *[True] * (length - 1)))
+    batch = collate([row] * batch_size, 0).to(torch.device("meta"))
 
     def fit() -> None:
         gates = torch.ones(1, *gate_shape(model), device="meta", requires_grad=True)

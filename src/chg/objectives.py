@@ -5,74 +5,149 @@ The logits are computed in the model's dtype, everything after them in float32 (
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from chg.data.batches import Batch
 from chg.gate_wrapper import gated
 from chg.gates import LOGIT_BOUND
 
+if TYPE_CHECKING:
+    from chg.partial_forward import PartialForward
+
 
 @dataclass(frozen=True)
 class TargetScores:
-    """Scores of every target token of a batch, row after row."""
+    """Scores of every target token of a batch, in its order."""
 
     logprobs: Float[Tensor, "target"]
     correct: Bool[Tensor, "target"]
-    """Whether the target was the most likely token."""
-    rows: Int[Tensor, "target"]
-    """Row of the batch each target belongs to."""
-    num_rows: int
+    """Whether no token was more likely than the target."""
+    sequences: Int[Tensor, "target"]
+    """Sequence of the batch each target belongs to."""
+    num_sequences: int
 
-    def row_sums(self, values: Tensor) -> Float[Tensor, "row"]:
-        """Sum values of targets over each row."""
-        zeros = torch.zeros(self.num_rows, dtype=values.dtype, device=values.device)
-        return zeros.index_add(0, self.rows, values)
+    def sums(self, values: Tensor) -> Float[Tensor, "sequence"]:
+        """Sum values of targets over each sequence."""
+        zeros = torch.zeros(self.num_sequences, dtype=values.dtype, device=values.device)
+        return zeros.index_add(0, self.sequences, values)
 
-    def row_counts(self) -> Float[Tensor, "row"]:
-        """Target tokens of each row."""
-        return self.row_sums(torch.ones_like(self.logprobs))
+    def counts(self) -> Float[Tensor, "sequence"]:
+        """Target tokens of each sequence."""
+        return self.sums(torch.ones_like(self.logprobs))
 
-    def row_mean_logprobs(self) -> Float[Tensor, "row"]:
-        """Mean log-probability of each row's targets, nats per token."""
-        return self.row_sums(self.logprobs) / self.row_counts()
+    def mean_logprobs(self) -> Float[Tensor, "sequence"]:
+        """Mean log-probability of each sequence's targets, nats per token."""
+        return self.sums(self.logprobs) / self.counts()
 
 
 def target_scores(model: nn.Module, batch: Batch) -> TargetScores:
-    """Run a batch and score its target tokens; gates are whatever is attached."""
-    logits = model(
-        input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False
-    ).logits
-    rows, before = batch.targets[:, 1:].nonzero(as_tuple=True)
-    scored = logits[rows.to(logits.device), before.to(logits.device)]
-    scored = scored.to(torch.promote_types(scored.dtype, torch.float32))
-    ids = batch.input_ids
-    tokens = ids[rows.to(ids.device), before.to(ids.device) + 1].to(logits.device)
-    return TargetScores(
-        logprobs=-F.cross_entropy(scored, tokens, reduction="none"),
-        correct=scored.argmax(-1) == tokens,
-        rows=rows.to(logits.device),
-        num_rows=len(batch),
-    )
+    """Run a whole batch plainly and score its target tokens; gates are whatever is attached."""
+    logits = model(**batch.inputs, use_cache=False).logits
+    scored = logits.flatten(0, 1)[batch.scored.to(logits.device)]
+    logprobs, correct = _score(scored, batch.tokens.to(logits.device))
+    return _scores(logprobs, correct, batch)
+
+
+def score_leaving(head: Head, leaving: Tensor, batch: Batch) -> TargetScores:
+    """Score target tokens from what left the last layer at their positions (`PartialForward`).
+
+    Logits are made and forgotten in pieces. Where gradients are wanted, each piece leaves its own
+    behind at once: those of one target's log-probability do not depend on another's.
+    """
+    tokens = batch.tokens.to(leaving.device)
+    if torch.is_grad_enabled() and leaving.requires_grad:
+        logprobs, correct = _ScoredInPieces.apply(leaving, tokens, head)  # type: ignore[no-untyped-call]
+    else:
+        logprobs, correct = _in_pieces(head, leaving, tokens)
+    return _scores(logprobs, correct, batch)
+
+
+Head = Callable[[Float[Tensor, "target 1 *width"]], Float[Tensor, "target vocab"]]
+"""From what leaves the last layer to logits."""
+
+PIECE = 256
+"""Positions whose logits are alive at once."""
+
+
+def _in_pieces(head: Head, leaving: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+    pieces = [
+        _score(head(hidden), wanted)
+        for hidden, wanted in zip(leaving.split(PIECE), tokens.split(PIECE), strict=True)
+    ]
+    logprobs, correct = (torch.cat(values) for values in zip(*pieces, strict=True))
+    return logprobs, correct
+
+
+class _ScoredInPieces(torch.autograd.Function):
+    """`_in_pieces` with the gradient of every target's log-probability taken on the way."""
+
+    @staticmethod
+    def forward(ctx: Any, leaving: Tensor, tokens: Tensor, head: Head) -> tuple[Tensor, Tensor]:
+        pieces = []
+        slopes = torch.empty_like(leaving)
+        start = 0
+        for hidden, wanted in zip(leaving.split(PIECE), tokens.split(PIECE), strict=True):
+            with torch.enable_grad():
+                hidden = hidden.detach().requires_grad_()
+                logprobs, correct = _score(head(hidden), wanted)
+                (slope,) = torch.autograd.grad(logprobs.sum(), hidden)
+            slopes[start : start + len(hidden)] = slope
+            start += len(hidden)
+            pieces.append((logprobs.detach(), correct))
+        ctx.save_for_backward(slopes)
+        logprobs, correct = (torch.cat(values) for values in zip(*pieces, strict=True))
+        ctx.mark_non_differentiable(correct)
+        return logprobs, correct
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        (slopes,) = ctx.saved_tensors
+        scale = gradients[0].view(-1, *[1] * (slopes.dim() - 1))
+        return (slopes * scale).to(slopes.dtype), None, None
+
+
+def _score(logits: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+    """Log-probabilities of tokens, and whether none is more likely, in (at least) float32."""
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    targets = logits.gather(1, tokens[:, None])[:, 0]
+    return targets - logits.logsumexp(1), targets >= logits.detach().amax(1)
+
+
+def _scores(logprobs: Tensor, correct: Tensor, batch: Batch) -> TargetScores:
+    sequences = batch.sequences.to(logprobs.device)
+    return TargetScores(logprobs, correct, sequences, batch.num_sequences)
 
 
 def logprobs_of_fits(
-    model: nn.Module, gates: Float[Tensor, "fit layer head"], batch: Batch
-) -> Float[Tensor, "fit row"]:
-    """Mean target log-probability of every row under every fit's gates, in one forward pass.
+    model: nn.Module,
+    gates: Float[Tensor, "fit layer head"],
+    batch: Batch,
+    forward: PartialForward | None = None,
+) -> Float[Tensor, "fit sequence"]:
+    """Mean target log-probability of every sequence under every fit's gates, in one pass.
 
     Each row is repeated once per fit and given that fit's gate matrix. Gradients reach `gates`.
+    With `forward`, only what is scored is carried above the last attention.
     """
     fits = gates.shape[0]
-    # One gate matrix for all rows spares the batch its copy of the gates.
-    per_row = gates[0] if fits == 1 else gates.repeat_interleave(len(batch), dim=0)
-    with gated(model, per_row, check=False):
-        scores = target_scores(model, batch.repeat(fits))
-    return scores.row_mean_logprobs().view(fits, len(batch))
+    many = batch.repeat(fits)
+    rows = batch.input_ids.shape[0]
+    if forward is not None:
+        per_row = gates.repeat_interleave(rows, dim=0)
+        leaving, _ = forward.run(many.inputs, per_row, many.scored)
+        scores = score_leaving(forward.head, leaving, many)
+    else:
+        # One gate matrix for all rows spares the batch its copy of the gates.
+        per_row = gates[0] if fits == 1 else gates.repeat_interleave(rows, dim=0)
+        with gated(model, per_row, check=False):
+            scores = target_scores(model, many)
+    return scores.mean_logprobs().view(fits, len(batch))
 
 
 def gate_regulariser(

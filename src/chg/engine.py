@@ -1,0 +1,253 @@
+"""Scoring a batch under a list of gate matrices, everything that they share computed once.
+
+1. `grow` arranges the matrices as a tree (`branches.py`).
+2. Branches that start in the same layer run together, as many as fill a slab of tokens, the highest
+   layer that fills one first, so that few states wait (`_Waiting`).
+3. Each pass starts inside the layer in which its branches leave their parents, and carries only
+   scored positions above the last open head (`partial_forward.py`).
+
+How far a model allows that is found out once per model, by comparing with plain passes (`Ability`).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+from weakref import WeakKeyDictionary
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from chg.architectures import HeadSites, find_head_sites, input_device
+from chg.branches import Branch, grow
+from chg.data.batches import Batch, collate
+from chg.data.tokens import TokenRow
+from chg.gate_wrapper import AttachedGates, frozen
+from chg.objectives import TargetScores, score_leaving, target_scores
+from chg.partial_forward import Outputs, PartialForward, State
+
+logger = logging.getLogger(__name__)
+
+Mode = Literal["inside", "layers", "whole"]
+"""Where passes can start: inside a layer, at the beginning of one, or of the model alone."""
+
+
+@dataclass(frozen=True)
+class Ability:
+    """How a model can be run."""
+
+    mode: Mode
+    outputs: Outputs | None = None
+
+
+_abilities: WeakKeyDictionary[nn.Module, tuple[list[int], Ability]] = WeakKeyDictionary()
+
+
+def ability(model: nn.Module) -> Ability:
+    """How a model can be run; found out once, and remembered as long as its modules stay."""
+    sites = find_head_sites(model)
+    identities = [id(site.projection) for site in sites]
+    known = _abilities.get(model)
+    if known is None or known[0] != identities:
+        with torch.no_grad(), frozen(model):
+            known = (identities, _find_out(model, sites))
+        _abilities[model] = known
+    return known[1]
+
+
+@contextmanager
+def partial_forward(model: nn.Module) -> Iterator[PartialForward | None]:
+    """The model ready for passes of parts, or None where it takes plain passes alone."""
+    can = ability(model)
+    if can.outputs is None:
+        yield None
+        return
+    sites = find_head_sites(model)
+    with PartialForward(model, sites, can.outputs, inside=can.mode == "inside") as forward:
+        yield forward
+
+
+@torch.no_grad()
+def score_tree(
+    forward: PartialForward,
+    root: Branch,
+    gates: Float[Tensor, "matrix layer head"],
+    batch: Batch,
+    slab: int,
+) -> Iterator[tuple[list[int], TargetScores]]:
+    """Score a batch under every gate matrix.
+
+    Args:
+        forward: the model.
+        root: the tree of the matrices.
+        gates: on the device of the model's input.
+        batch: rows, on that device.
+        slab: tokens per pass, about.
+
+    Yields:
+        Matrices that ran together, and their scores, in rows `matrix-of-these * len(batch) + row`.
+    """
+    rows, length = batch.input_ids.shape
+    waiting = _Waiting(forward, gates, rows, max(1, slab // (rows * length)))
+    waiting.add(root, None, 0)
+    while waiting:
+        (start, cut), branches, entering = waiting.take()
+        of_rows = gates[[branch.matrix for branch in branches]].repeat_interleave(rows, dim=0)
+        many = batch.repeat(len(branches))
+        forks = sorted({fork for branch in branches for fork in branch.forks})
+        keep = {
+            fork: [i for i, branch in enumerate(branches) if fork in branch.forks] for fork in forks
+        }
+        leaving, kept = forward.run(
+            many.inputs,
+            of_rows,
+            many.scored,
+            start=start,
+            entering=entering,
+            cut=cut,
+            keep={fork: _rows_of(held, rows, of_rows.device) for fork, held in keep.items()},
+        )
+        for fork, held in keep.items():
+            for place, i in enumerate(held):
+                waiting.add_children(branches[i], fork, kept[fork], place)
+        del kept, entering
+        yield [branch.matrix for branch in branches], score_leaving(forward.head, leaving, many)
+
+
+def _rows_of(members: Sequence[int], rows: int, device: torch.device) -> Tensor:
+    """Rows of members of a slab, each of which has `rows` neighbouring ones."""
+    first = torch.tensor(members, device=device)[:, None] * rows
+    return (first + torch.arange(rows, device=device)).flatten()
+
+
+class _Waiting:
+    """Branches whose parents have run, with the states they start from."""
+
+    def __init__(self, forward: PartialForward, gates: Tensor, rows: int, size: int) -> None:
+        self._forward = forward
+        self._rows = rows
+        self._open = (gates != 0).any(-1).cpu()
+        self._size = size
+        self._at: dict[tuple[int, int], list[tuple[Branch, State | None, int]]] = defaultdict(list)
+
+    def __bool__(self) -> bool:
+        return bool(self._at)
+
+    def add(self, branch: Branch, state: State | None, place: int) -> None:
+        opened = self._open[branch.matrix].nonzero().flatten().tolist()
+        cut = self._forward.cut_for([*opened, *branch.forks])
+        self._at[branch.start, cut].append((branch, state, place))
+
+    def add_children(self, parent: Branch, fork: int, state: State, place: int) -> None:
+        for child in parent.children:
+            if child.start == fork:
+                self.add(child, state, place)
+
+    def take(self) -> tuple[tuple[int, int], list[Branch], State | None]:
+        """The next slab: from the highest layer that fills one, otherwise from the lowest."""
+        full = [key for key, branches in self._at.items() if len(branches) >= self._size]
+        key = max(full) if full else min(self._at)
+        taken, rest = self._at[key][: self._size], self._at[key][self._size :]
+        if rest:
+            self._at[key] = rest
+        else:
+            del self._at[key]
+        branches = [branch for branch, _, _ in taken]
+        if taken[0][1] is None:
+            return key, branches, None
+        joined = State.join(
+            [state.rows(place * self._rows, self._rows) for _, state, place in taken if state]
+        )
+        return key, branches, joined
+
+
+def _find_out(model: nn.Module, sites: HeadSites) -> Ability:
+    """Compare partial with plain passes, on a few tokens and gates that fork in every layer."""
+    if not sites.layers:
+        return Ability("whole")
+    size = int(model.get_input_embeddings().weight.shape[0])  # type: ignore[operator]
+    ids = [[(7 * i + 3 * j + 1) % size for j in range(5)] for i in range(2)]
+    rows = [TokenRow(tuple(ids[0]), (False, False, True, False, True))]
+    rows.append(TokenRow(tuple(ids[1][:4]), (False, False, False, True)))
+    batch = collate(rows, 0).to(input_device(model))
+    gates = _trial_gates(sites).to(batch.input_ids.device)
+    outputs, projects = _outputs(model, sites, batch)
+    with_gates = AttachedGates(model, sites, gates.repeat_interleave(2, dim=0))
+    try:
+        expected = target_scores(model, batch.repeat(len(gates))).logprobs.view(len(gates), -1)
+    finally:
+        with_gates.remove()
+    modes: tuple[Mode, ...] = ("inside", "layers") if projects else ("layers",)
+    for mode in modes:
+        try:
+            found = torch.empty_like(expected)
+            with PartialForward(model, sites, outputs, inside=mode == "inside") as forward:
+                for matrices, scores in score_tree(forward, grow(list(gates)), gates, batch, 40):
+                    found[matrices] = scores.logprobs.view(len(matrices), -1)
+        except Exception as error:  # whatever a model does that was asked for half of itself
+            logger.debug("%s cannot run from %s: %s", type(model).__name__, mode, error)
+            continue
+        if _agree(found, expected, next(model.parameters()).dtype):
+            return Ability(mode, outputs)
+    return Ability("whole")
+
+
+def _trial_gates(sites: HeadSites) -> Float[Tensor, "matrix layer head"]:
+    """Gates that leave the first matrix's path in every layer, once with all above closed."""
+    generator = torch.Generator().manual_seed(0)
+    first = torch.rand(sites.shape, generator=generator)
+    trials = [first]
+    for site in sites:
+        other, closed = first.clone(), first.clone()
+        other[site.layer] = torch.rand(sites.shape[1], generator=generator)
+        closed[site.layer] = other[site.layer] / 2
+        closed[site.layer + 1 :] = 0
+        trials += [other, closed]
+    return torch.stack(trials) * sites.existing()
+
+
+def _outputs(model: nn.Module, sites: HeadSites, batch: Batch) -> tuple[Outputs, bool]:
+    """How layers and attentions return, and whether the latter return their projection's output."""
+    layers: dict[int, int | None] = {}
+    attentions: dict[int, int | None] = {}
+    returned: dict[int, Tensor] = {}
+    projected: dict[int, Tensor] = {}
+    handles: list[RemovableHandle] = []
+
+    def note(lengths: dict[int, int | None], values: dict[int, Tensor], i: int) -> Any:
+        def hook(_module: nn.Module, _args: Any, output: Any) -> None:
+            lengths[i] = len(output) if isinstance(output, tuple) else None
+            values[i] = output[0] if isinstance(output, tuple) else output
+
+        return hook
+
+    try:
+        for i, layer in enumerate(sites.layers):
+            handles.append(layer.register_forward_hook(note(layers, {}, i)))
+        for site in sites:
+            i = site.layer
+            handles.append(site.attention.register_forward_hook(note(attentions, returned, i)))
+            handles.append(site.projection.register_forward_hook(note({}, projected, i)))
+        model(**batch.inputs, use_cache=False)
+    finally:
+        for handle in handles:
+            handle.remove()
+    same = all(_same(returned[site.layer], projected[site.layer]) for site in sites)
+    return Outputs(layers, attentions), same
+
+
+def _same(left: Tensor, right: Tensor) -> bool:
+    return left.shape == right.shape and torch.equal(left, right)
+
+
+def _agree(found: Tensor, expected: Tensor, dtype: torch.dtype) -> bool:
+    """Equal but for rounding, which must stay small beside what the gates do."""
+    rounding = 50 * torch.finfo(dtype).eps * expected.abs().max()
+    effect = (expected - expected[0]).abs().max() / 4
+    return bool((found - expected).abs().max() <= torch.minimum(rounding, effect))

@@ -1,0 +1,315 @@
+"""A stock model run from inside one of its layers on, and only where something is scored.
+
+The model's own forward pass runs; nothing of it is written down here. While a `PartialForward` is
+entered, the model's layers, attentions and output projections are wrapped:
+
+1. Layers below the start hand on what they are given. The start layer is given the residual stream
+   kept from an earlier pass, and its attention returns the projection of the heads kept from there.
+2. From the start on, each row's heads are multiplied by that row's gates, as `gate_wrapper` does.
+3. At the last layer in which any gate is open, its attention is run up to the projection, and then
+   the layer again with the scored positions alone, its attention returning their projected heads.
+   Above, attentions return the projection of nothing. Each position is then a row of its own.
+4. What leaves the last layer goes through the rest of the model in pieces (`head`).
+
+What a model allows is found out once, by comparing with plain passes (`engine_mode`): all of this
+(`inside`); a start at the beginning of a layer (`layers`), where an attention does more after its
+projection; or neither (`whole`), where layers pass each other more than the residual stream.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from chg.architectures import HeadSite, HeadSites
+from chg.gate_wrapper import scale_heads
+
+
+@dataclass
+class State:
+    """What a pass leaves behind at one layer for others to start from."""
+
+    hidden: Tensor
+    """`[row, pos, ...]`: the residual stream entering the layer."""
+    heads: Tensor | None = None
+    """`[row, pos, width]`: the input of its output projection, before gates."""
+
+    def rows(self, start: int, count: int) -> State:
+        """Some neighbouring rows of it."""
+        own = slice(start, start + count)
+        return State(self.hidden[own], None if self.heads is None else self.heads[own])
+
+    @staticmethod
+    def join(states: list[State]) -> State:
+        """The rows of all."""
+        heads = [state.heads for state in states if state.heads is not None]
+        return State(
+            torch.cat([state.hidden for state in states]), torch.cat(heads) if heads else None
+        )
+
+
+@dataclass
+class _Pass:
+    """One pass under way."""
+
+    gates: Float[Tensor, "row layer head"]
+    start: int
+    entering: State | None
+    cut: int
+    """The last layer that sees all positions."""
+    scored: Int[Tensor, "scored"]
+    """Positions that are carried on above, counted through all rows."""
+    keep: Mapping[int, Tensor]
+    """Layer -> rows whose state is kept there."""
+    kept: dict[int, State] = field(default_factory=dict)
+    given: Tensor | None = None
+    """Heads that the next attention returns projected, in place of its own."""
+    stop_at: int | None = None
+    """Layer at whose projection to stop."""
+
+
+class _Reached(Exception):
+    """Leaves a forward pass where all that was wanted of it is there."""
+
+    def __init__(self, value: Tensor) -> None:
+        self.value = value
+
+
+class PartialForward:
+    """A model whose passes start and end where they need to; use as a context.
+
+    Args:
+        model: a causal language model, frozen.
+        sites: its heads; `sites.layers` must be known.
+        outputs: how its layers and attentions return what they return.
+        inside: whether attentions return what their projection returns.
+    """
+
+    def __init__(
+        self, model: nn.Module, sites: HeadSites, outputs: Outputs, *, inside: bool
+    ) -> None:
+        self.model = model
+        self.sites = sites
+        self.outputs = outputs
+        self.inside = inside
+        self._site_of = {site.layer: site for site in sites}
+        self._pass: _Pass | None = None
+        self._leaving: Tensor | None = None
+        self._handles: list[RemovableHandle] = []
+        self._patched: list[tuple[nn.Module, Any]] = []
+
+    @property
+    def last_layer(self) -> int:
+        """Index of the last layer that is run over text."""
+        return max(self.outputs.layers)
+
+    def cut_for(self, open_layers: list[int]) -> int:
+        """The last layer that must see all positions, given those whose gates are not all 0."""
+        if not self.inside:
+            return self.last_layer
+        headless = [i for i in self.outputs.layers if i not in self._site_of]
+        return max([0, *open_layers, *headless])
+
+    def __enter__(self) -> PartialForward:
+        try:
+            for i in self.outputs.layers:
+                layer = self.sites.layers[i]
+                self._patch(layer, self._layer(i, layer.forward))
+            for site in self.sites:
+                if self.inside:
+                    self._patch(site.attention, self._attention(site, site.attention.forward))
+                self._handles.append(
+                    site.projection.register_forward_pre_hook(self._projection(site))
+                )
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for handle in self._handles:
+            handle.remove()
+        for module, before in reversed(self._patched):
+            if before is None:
+                del module.forward
+            else:
+                module.forward = before
+        self._handles.clear()
+        self._patched.clear()
+
+    def run(
+        self,
+        inputs: Mapping[str, Tensor],
+        gates: Float[Tensor, "row layer head"],
+        scored: Int[Tensor, "scored"],
+        *,
+        start: int = 0,
+        entering: State | None = None,
+        cut: int | None = None,
+        keep: Mapping[int, Tensor] | None = None,
+    ) -> tuple[Float[Tensor, "scored 1 *width"], dict[int, State]]:
+        """Run rows, each under its own gates, and return what leaves the last layer.
+
+        Args:
+            inputs: `input_ids` and `attention_mask`, and whatever else the model takes.
+            gates: one matrix per row.
+            scored: positions to carry on to the end, `row * length + pos`.
+            start: the layer to start in, with `entering`.
+            cut: the last layer that sees all positions; the last of all if not given.
+            keep: layers -> rows whose state to return; at or below `cut`.
+
+        Returns:
+            The residual stream at the scored positions, and the states asked for.
+        """
+        cut = self.last_layer if cut is None else cut
+        self._pass = now = _Pass(gates, start, entering, cut, scored, keep or {})
+        try:
+            self.model(**inputs, use_cache=False)
+        except _Reached as reached:
+            return reached.value, now.kept
+        finally:
+            self._pass = None
+        raise AssertionError("the last layer was not run")
+
+    def head(self, leaving: Float[Tensor, "scored 1 *width"]) -> Float[Tensor, "scored vocab"]:
+        """Logits of what left the last layer, through the rest of the model."""
+        ids = torch.zeros(leaving.shape[:2], dtype=torch.long, device=leaving.device)
+        self._leaving = leaving
+        try:
+            logits = self.model(
+                input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False
+            ).logits
+        finally:
+            self._leaving = None
+        flat: Tensor = logits.flatten(0, 1)
+        return flat
+
+    def _patch(self, module: nn.Module, forward: Callable[..., Any]) -> None:
+        self._patched.append((module, module.__dict__.get("forward")))
+        module.forward = forward
+
+    def _layer(self, i: int, original: Callable[..., Any]) -> Callable[..., Any]:
+        def forward(*args: Any, **kwargs: Any) -> Any:
+            def call(value: Tensor) -> Any:
+                if args:
+                    return original(value, *args[1:], **kwargs)
+                return original(**{**kwargs, "hidden_states": value})
+
+            hidden = args[0] if args else kwargs["hidden_states"]
+            if self._leaving is not None:
+                leaving = self._leaving if i == self.last_layer else hidden
+                return self.outputs.layer(i, leaving)
+            now = self._pass
+            if now is None:
+                return call(hidden)
+            if i < now.start:
+                return self.outputs.layer(i, hidden)
+            hidden = self._run_layer(now, i, hidden, call)
+            if i == self.last_layer:
+                raise _Reached(hidden)
+            return self.outputs.layer(i, hidden)
+
+        return forward
+
+    def _run_layer(
+        self, now: _Pass, i: int, hidden: Tensor, call: Callable[[Tensor], Any]
+    ) -> Tensor:
+        heads = None
+        if i == now.start and now.entering is not None:
+            hidden, heads = now.entering.hidden, now.entering.heads
+            if i > now.cut:
+                hidden = _positions(hidden, now.scored)
+        if i in now.keep:
+            now.kept[i] = State(hidden[now.keep[i]])
+        site = self._site_of.get(i)
+        if i > now.cut:
+            assert site is not None
+            now.given = hidden.new_zeros(1, 1, site.num_heads * site.head_dim)
+        elif i == now.cut and self.inside and site is not None:
+            if heads is None:
+                heads = self._heads(now, i, hidden, call)
+            hidden = _positions(hidden, now.scored)
+            rows = now.scored // heads.shape[1]
+            now.given = scale_heads(
+                _positions(heads, now.scored), now.gates[rows, i, : site.num_heads], site
+            )
+        elif heads is not None:
+            now.given = heads
+        hidden = _first(call(hidden))
+        if i == now.cut and (site is None or not self.inside):
+            hidden = _positions(hidden, now.scored)
+        return hidden
+
+    def _heads(self, now: _Pass, i: int, hidden: Tensor, call: Callable[[Tensor], Any]) -> Tensor:
+        """The input of a layer's projection; its layer is left there."""
+        now.stop_at = i
+        try:
+            call(hidden)
+        except _Reached as reached:
+            return reached.value
+        finally:
+            now.stop_at = None
+        raise AssertionError("the projection was not run")
+
+    def _attention(self, site: HeadSite, original: Callable[..., Any]) -> Callable[..., Any]:
+        def forward(*args: Any, **kwargs: Any) -> Any:
+            now = self._pass
+            if now is None or now.given is None:
+                return original(*args, **kwargs)
+            given, now.given = now.given, None
+            return self.outputs.attention(site.layer, site.projection(given))
+
+        return forward
+
+    def _projection(self, site: HeadSite) -> Callable[..., Any]:
+        def scale(_module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
+            now = self._pass
+            i = site.layer
+            if now is None or i > now.cut or (i == now.cut and self.inside and now.stop_at != i):
+                return None  # nothing to scale, or scaled already
+            if self.inside and i in now.keep:
+                now.kept[i].heads = args[0][now.keep[i]]
+            if now.stop_at == i:
+                raise _Reached(args[0])
+            return scale_heads(args[0], now.gates[:, i, : site.num_heads], site), *args[1:]
+
+        return scale
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """How a model's layers and attentions return what they return."""
+
+    layers: Mapping[int, int | None]
+    """Layers that are run over text -> length of the tuple whose first element is the residual
+    stream, None where it comes bare."""
+    attentions: Mapping[int, int | None]
+    """The same for attentions, by layer."""
+
+    def layer(self, i: int, hidden: Tensor) -> Any:
+        """What layer `i` would return with this residual stream."""
+        return _wrapped(self.layers[i], hidden)
+
+    def attention(self, layer: int, value: Tensor) -> Any:
+        """What the attention of a layer would return with this output."""
+        return _wrapped(self.attentions[layer], value)
+
+
+def _wrapped(length: int | None, value: Tensor) -> Any:
+    return value if length is None else (value, *[None] * (length - 1))
+
+
+def _first(output: Any) -> Tensor:
+    first: Tensor = output[0] if isinstance(output, tuple) else output
+    return first
+
+
+def _positions(value: Tensor, scored: Tensor) -> Tensor:
+    """Some positions of `[row, pos, ...]` as rows of one position each."""
+    return value.flatten(0, 1)[scored][:, None]
