@@ -23,13 +23,20 @@ from test_ablation import ragged_data
 
 TEXT = """
 bamba bloom codegen cohere cohere2 deepseek_v2 deepseek_v3 ernie4_5 exaone4 falcon gemma gemma2
-gemma3_text glm glm4 gpt2 gpt_bigcode gpt_neo gpt_neox gpt_oss gptj granite granitemoe helium
-internlm3 jamba llama llama4_text mimo_v2_flash ministral ministral3 mistral mixtral mpt nemotron
-olmo olmo2 olmoe opt persimmon phi phi3 phimoe qwen2 qwen2_moe qwen3 qwen3_moe qwen3_next smollm3
-stablelm starcoder2 zamba
+gemma3_text gemma3n_text glm glm4 gpt2 gpt_bigcode gpt_neo gpt_neox gpt_oss gptj granite granitemoe
+helium internlm3 jamba lfm2_moe llama llama4_text mimo_v2_flash ministral ministral3 mistral mixtral
+mpt nemotron olmo olmo2 olmoe opt persimmon phi phi3 phimoe qwen2 qwen2_moe qwen3 qwen3_moe
+qwen3_next smollm3 stablelm starcoder2 zamba zamba2
 """.split()  # noqa: SIM905
-VISION = ["gemma3", "idefics2", "idefics3", "llava", "mllama"]
-HYBRIDS = {"bamba": [1, 3], "jamba": [4], "qwen3_next": [3], "zamba": [2, 7]}
+VISION = ["gemma3", "idefics2", "idefics3", "llava", "mistral4", "mllama", "qwen2_5_vl", "qwen2_vl"]
+HYBRIDS = {
+    "bamba": [1, 3],
+    "jamba": [4],
+    "lfm2_moe": [1, 3],
+    "qwen3_next": [3],
+    "zamba": [2, 7],
+    "zamba2": [1, 3],
+}
 """the layers with heads, of those models in which not all layers have some"""
 
 TOLERANCE = 1e-4
