@@ -136,8 +136,10 @@ _MULTIMODAL = (
     "qwen2_5_vl_text",
     "qwen2_vl_text",
 )
+_VISION_START = ("qwen2_5_omni_thinker", "qwen2_5_vl", "qwen2_vl", "qwen3_omni_moe_thinker")
 EXTRAS: dict[str, dict[str, Any]] = {
     **{name: {"rope_scaling": _ROTARY} for name in _MULTIMODAL},
+    **{name: {"vision_start_token_id": VOCAB} for name in _VISION_START},
     "bailing_hybrid": {"layer_types": ["linear_attention", "full_attention"] * 2},
     "bamba": {"attn_layer_indices": [1, 3], **_STATE_SPACE},
     "chameleon": {"vocabulary_map": {"<image>": VOCAB - 1}},
@@ -167,13 +169,12 @@ EXTRAS: dict[str, dict[str, Any]] = {
     },
     "granitemoehybrid": {"layer_types": ["mamba", "attention"] * 2, **_STATE_SPACE},
     "inkling_vision": {"patch_size": 2},
-    "jamba": {"num_hidden_layers": 8},
+    "jamba": {"num_hidden_layers": 8, "use_mamba_kernels": False},
     "kimi_linear": {"layer_types": ["linear_attention", "full_attention"] * 2},
     "lfm2_moe": {"layer_types": ["conv", "full_attention"] * 2},
+    "mllama_text_model": {"rope_scaling": {"rope_type": "default"}},
     "molmo2": {"adapter_config": {"vision_feature_layer": [3, 1]}},
     "perception_lm": {"vision_config": {"model_args": {"embed_dim": HEADS * HEAD_DIM}}},
-    "qwen2_5_omni_thinker": {"vision_start_token_id": VOCAB},
-    "qwen3_omni_moe_thinker": {"vision_start_token_id": VOCAB},
     "qwen4_exp_text": {
         "indexer_n_heads": HEADS,
         "indexer_kv_heads": 1,
@@ -188,8 +189,8 @@ EXTRAS: dict[str, dict[str, Any]] = {
     },
     "timm_wrapper": {"model_type": "siglip_vision_model", "hidden_size": 48},  # has no need of timm
     "xmod": {"default_language": "en_XX"},
-    "zamba": {"num_hidden_layers": 8},
-    "zamba2": {"layers_block_type": ["mamba", "hybrid"] * 2},
+    "zamba": {"num_hidden_layers": 8, "use_mamba_kernels": False},
+    "zamba2": {"layers_block_type": ["mamba", "hybrid"] * 2, "num_mem_blocks": 2},
 }
 """what single families need beyond `SIZES`; a nested configuration gets that of its own type too"""
 
