@@ -28,15 +28,21 @@ from chg.gates import HeadGates
 from test_ablation import plain_sums, ragged_data
 
 TEXT = """
-bamba bloom codegen cohere cohere2 deepseek_v2 deepseek_v3 deepseek_v4 ernie4_5 exaone4 falcon
-gemma gemma2 gemma3_text glm glm4 gpt2 gpt_bigcode gpt_neo gpt_neox gpt_oss gptj granite granitemoe
-helium hrm_text internlm3 jamba laguna llama llama4_text longcat_flash mimo_v2_flash ministral
-ministral3 mistral mixtral mpt nemotron
-olmo olmo2 olmoe opt persimmon phi phi3 phimoe qwen2 qwen2_moe qwen3 qwen3_moe qwen3_next smollm3
-stablelm starcoder2 zamba
+bamba bloom codegen cohere cohere2 dbrx deepseek_v2 deepseek_v3 deepseek_v4 ernie4_5 exaone4 falcon
+gemma gemma2 gemma3_text gemma3n_text glm glm4 gpt2 gpt_bigcode gpt_neo gpt_neox gpt_oss gptj
+granite granitemoe helium hrm_text internlm3 jamba laguna lfm2_moe llama llama4_text longcat_flash
+mimo_v2_flash ministral ministral3 mistral mixtral mpt nemotron olmo olmo2 olmoe opt persimmon phi
+phi3 phimoe qwen2 qwen2_moe qwen3 qwen3_moe qwen3_next smollm3 stablelm starcoder2 zamba zamba2
 """.split()  # noqa: SIM905
-VISION = ["gemma3", "idefics2", "idefics3", "llava", "mllama"]
-HYBRIDS = {"bamba": [1, 3], "jamba": [4], "qwen3_next": [3], "zamba": [2, 7]}
+VISION = ["gemma3", "idefics2", "idefics3", "llava", "mistral4", "mllama", "qwen2_5_vl", "qwen2_vl"]
+HYBRIDS = {
+    "bamba": [1, 3],
+    "jamba": [4],
+    "lfm2_moe": [1, 3],
+    "qwen3_next": [3],
+    "zamba": [2, 7],
+    "zamba2": [1, 3],
+}
 """the layers with heads, of those models in which not all layers have some"""
 
 SETTINGS = {
@@ -291,6 +297,29 @@ def test_what_cannot_be_gated_says_why(model_type: str, reason: str) -> None:
     auto = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
     with pytest.raises(ArchitectureError, match=reason):
         find_head_sites(auto.from_config(config))
+
+
+def test_layers_that_share_a_projection_take_turns() -> None:
+    shared = build("llama")
+    layers = shared.model.layers  # type: ignore[union-attr]
+    layers[2].self_attn = layers[0].self_attn  # type: ignore[index, union-attr]
+    apart = copy.deepcopy(shared)
+    layer = apart.model.layers[2]  # type: ignore[union-attr, index]
+    layer.self_attn = copy.deepcopy(layer.self_attn)
+    ids, gates = some_tokens(2, 6), soft_gates(shared)
+    with gated(apart, gates):
+        expected = run(apart, ids)
+    with gated(shared, gates):
+        assert torch.equal(run(shared, ids), expected)
+        failing = layers[1].register_forward_pre_hook(lambda *_: 1 / 0)  # type: ignore[index]
+        with pytest.raises(ZeroDivisionError):  # half-way, between the two
+            run(shared, ids)
+        failing.remove()
+        assert torch.equal(run(shared, ids), expected)
+    together, alone = (
+        evaluate_gates(model, ragged_data(), [gates])[0] for model in (shared, apart)
+    )
+    assert together.logprob_sums == pytest.approx(alone.logprob_sums, abs=1e-6)
 
 
 @pytest.mark.parametrize("model_type", ["falcon", "gpt_bigcode"])

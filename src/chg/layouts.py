@@ -19,6 +19,7 @@ class Layout:
 
 
 LAYOUTS: dict[str, Layout] = {
+    "dbrx": Layout("norm_attn_norm.attn", "out_proj"),
     "gpt2": Layout("attn", "c_proj"),
     "llama": Layout("self_attn", "o_proj"),
     "mistral": Layout("self_attn", "o_proj"),
@@ -56,7 +57,7 @@ PROBED_PROJECTION = (
     "out_lin",
 )
 
-OTHER_TOWERS = ("vision", "image", "visual", "audio", "speech", "connector")
+OTHER_TOWERS = ("vision", "image", "visual", "audio", "speech", "protein", "connector")
 """Parts of the paths of stacks that are not the text decoder, looked at last."""
 
 NOT_DECODING = (*OTHER_TOWERS, "encoder_attn", "crossattention", "gated_cross_attn")
@@ -75,8 +76,11 @@ TEXT_DECODERS = {
 """`model_type` of models that run with an image only -> their part that runs on text alone."""
 
 REASONS = {
+    "gemma4_assistant": "it drafts from the states of another model",
+    "gemma4_unified_assistant": "it drafts from the states of another model",
     "idefics": "it does not run without an image",
     "jetmoe": "it chooses its heads anew for each token, so that none has a slice of its own",
+    "pi0": "it reads the state of a robot",
     "xlnet": "its output projection is a bare parameter, which takes no hook",
 }
 """`model_type` -> why its heads cannot be gated."""
