@@ -25,11 +25,13 @@ from chg.architectures import input_device
 from chg.config import ContrastConfig
 from chg.data.batches import Batch, endless_batches
 from chg.data.tokens import TokenData
+from chg.engine import partial_forward
 from chg.evaluation import SequenceScores, evaluate_gates
 from chg.gate_wrapper import gate_shape
 from chg.gates import HeadGates, count_gates
 from chg.objectives import contrast_objective, logprobs_of_fits
 from chg.optimiser import Update, optimise_gates, starting_logits
+from chg.partial_forward import PartialForward
 from chg.progress import progress_bar
 from chg.provenance import describe_config, describe_model, package_versions
 
@@ -118,9 +120,9 @@ def fit_contrastive(
                 logger.info("update %d/%d: loss of each start %s", update.step, total, losses)
 
         pairs = _paired(retain, forget, config, total)
-        logits = optimise_gates(
-            model, start, pairs, total, _contrast_loss(model, config), config, on_update
-        )
+        with partial_forward(model) as forward:
+            loss = _contrast_loss(model, config, forward)
+            logits = optimise_gates(model, start, pairs, total, loss, config, on_update)
     seconds = time.perf_counter() - began
     figures = _measure(model, logits, held_out_retain, held_out_forget, config)
     best = max(range(config.starts), key=lambda k: _merit(*figures[k], config))
@@ -167,11 +169,11 @@ def _paired(
         yield [(next(streams[0]), next(streams[1])) for _ in range(config.grad_accum_steps)]
 
 
-def _contrast_loss(model: nn.Module, config: ContrastConfig) -> Any:
+def _contrast_loss(model: nn.Module, config: ContrastConfig, forward: PartialForward | None) -> Any:
     device = input_device(model)
 
     def loss(gates: Tensor, pair: Pair) -> Tensor:
-        kept, lost = (logprobs_of_fits(model, gates, side.to(device)) for side in pair)
+        kept, lost = (logprobs_of_fits(model, gates, side.to(device), forward) for side in pair)
         objective = contrast_objective(kept, lost, alpha=config.alpha, bound=config.bound)
         return objective.mean(1) / config.grad_accum_steps
 

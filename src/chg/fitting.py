@@ -24,12 +24,14 @@ from chg.architectures import input_device
 from chg.config import FitConfig
 from chg.data.batches import Batch, shuffled_batches
 from chg.data.tokens import TokenData
+from chg.engine import partial_forward
 from chg.errors import ConfigError
 from chg.evaluation import evaluate, evaluate_gates
 from chg.gate_wrapper import gate_shape
 from chg.gates import HeadGates, count_gates
 from chg.objectives import logprobs_of_fits
 from chg.optimiser import Update, optimise_gates, starting_logits
+from chg.partial_forward import PartialForward
 from chg.progress import progress_bar
 from chg.provenance import describe_config, describe_model, package_versions
 
@@ -109,7 +111,9 @@ def fit_gates(
 
     updates = counted(update_batches(data, config, total))
     try:
-        logits = optimise_gates(model, start, updates, total, _nll(model), config, watch)
+        with partial_forward(model) as forward:
+            loss = _nll(model, forward)
+            logits = optimise_gates(model, start, updates, total, loss, config, watch)
     finally:
         watch.close()
     seconds = time.perf_counter() - began - watch.seconds
@@ -150,12 +154,14 @@ def update_batches(data: TokenData, config: Any, total: int) -> Iterator[list[Ba
                 group = []
 
 
-def _nll(model: nn.Module) -> Callable[[Tensor, tuple[Batch, float]], Tensor]:
+def _nll(
+    model: nn.Module, forward: PartialForward | None
+) -> Callable[[Tensor, tuple[Batch, float]], Tensor]:
     device = input_device(model)
 
     def loss(gates: Tensor, micro_batch: tuple[Batch, float]) -> Tensor:
         batch, share = micro_batch
-        return -logprobs_of_fits(model, gates, batch.to(device)).mean(1) * share
+        return -logprobs_of_fits(model, gates, batch.to(device), forward).mean(1) * share
 
     return loss
 

@@ -139,7 +139,7 @@ def logprobs_of_fits(
     many = batch.repeat(fits)
     rows = batch.input_ids.shape[0]
     if forward is not None:
-        per_row = gates.repeat_interleave(rows, dim=0)
+        per_row = forward.sites.per_head(gates).repeat_interleave(rows, dim=0)
         leaving, _ = forward.run(many.inputs, per_row, many.scored)
         scores = score_leaving(forward.head, leaving, many)
     else:

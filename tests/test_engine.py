@@ -1,0 +1,198 @@
+"""The engine against plain passes: one full forward per gate matrix and row, nothing shared."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from chg import evaluation
+from chg.branches import grow
+from chg.data.batches import collate
+from chg.data.tokens import TokenData, TokenRow
+from chg.engine import Ability, ability, partial_forward, score_tree
+from chg.errors import GateError
+from chg.evaluation import evaluate_gates
+from chg.gate_wrapper import gated
+from chg.objectives import logprobs_of_fits
+from test_ablation import plain_sums, ragged_data
+from test_gate_wrapper import hooks
+from tiny_models import HEADS, LAYERS, VOCAB, make_model
+
+SHAPE = (LAYERS, HEADS)
+
+
+def plain(model: nn.Module, data: TokenData, matrices: list[Tensor]) -> np.ndarray:
+    """`[matrix, row]` sums of target log-probabilities."""
+    sums = []
+    for gates in matrices:
+        with gated(model, gates):
+            sums.append(plain_sums(model, data))
+    return np.array(sums)
+
+
+def engine(model: nn.Module, data: TokenData, matrices: list[Tensor], **how: int) -> np.ndarray:
+    return np.array([s.logprob_sums for s in evaluate_gates(model, data, matrices, **how)])
+
+
+def individual() -> list[Tensor]:
+    matrices = [torch.ones(SHAPE)]
+    for place in range(LAYERS * HEADS):
+        closed = torch.ones(SHAPE)
+        closed.view(-1)[place] = 0
+        matrices.append(closed)
+    return matrices
+
+
+def test_every_family_starts_inside_its_layers(model: nn.Module) -> None:
+    assert ability(model).mode == "inside"
+
+
+gate = st.sampled_from([0.0, 0.0, 1.0, 1.0, 0.3])
+row = st.tuples(*[gate] * HEADS)
+few_rows = st.lists(row, min_size=1, max_size=3)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    pool=few_rows,
+    picks=st.lists(st.tuples(*[st.integers(0, 2)] * LAYERS), min_size=1, max_size=9),
+    slab=st.integers(1, 60),
+    batch_size=st.integers(1, 5),
+    family=st.sampled_from(["gpt2", "llama_grouped", "gpt_neox", "opt"]),
+)
+def test_any_list_of_gate_matrices(
+    pool: list[tuple[float, ...]],
+    picks: list[tuple[int, ...]],
+    slab: int,
+    batch_size: int,
+    family: str,
+) -> None:
+    """Layers drawn from few rows, so that prefixes, and whole matrices, are often shared."""
+    matrices = [torch.tensor([pool[i % len(pool)] for i in pick]) for pick in picks]
+    model, data = make_model(family).double(), ragged_data()
+    got = engine(model, data, matrices, slab=slab, batch_size=batch_size)
+    assert np.abs(got - plain(model, data, matrices)).max() < 1e-9
+
+
+@pytest.mark.parametrize("slab", [1, 17, 100, 10_000])
+def test_slabs_of_any_size_give_the_same(model: nn.Module, slab: int) -> None:
+    data, matrices = ragged_data(), individual()
+    got = engine(model, data, matrices, slab=slab)
+    assert np.abs(got - plain(model, data, matrices)).max() < 1e-9
+
+
+@pytest.mark.parametrize("mode", ["layers", "whole"])
+def test_models_that_allow_less_give_the_same(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, data, matrices = make_model("gpt2").double(), ragged_data(), individual()
+    outputs = ability(model).outputs if mode == "layers" else None
+    monkeypatch.setattr("chg.engine.ability", lambda _: Ability(mode, outputs))  # type: ignore[arg-type]
+    got = engine(model, data, matrices)
+    assert np.abs(got - plain(model, data, matrices)).max() < 1e-9
+
+
+def test_targets_anywhere(model: nn.Module) -> None:
+    ids = torch.randint(1, VOCAB, (4, 9), generator=torch.Generator().manual_seed(2)).tolist()
+    places = [{1}, {8}, {1, 4, 8}, set(range(1, 9))]
+    rows = [
+        TokenRow(tuple(row), tuple(j in where for j in range(9)))
+        for row, where in zip(ids, places, strict=True)
+    ]
+    data = TokenData(tuple(rows), "anywhere", 0)
+    got = engine(model, data, individual())
+    assert np.abs(got - plain(model, data, individual())).max() < 1e-9
+
+
+def test_branches_are_computed_only_where_they_differ() -> None:
+    """Individual ablation: as many states at layer l as 1 + H (l + 1), not one per matrix."""
+    root = grow(individual())
+    assert [child.start for child in root.children] == [0] * HEADS + [1] * HEADS
+    chain = [torch.ones(SHAPE)]
+    for place in range(LAYERS * HEADS):
+        chain.append(chain[-1].clone())
+        chain[-1].view(-1)[place] = 0
+    states = [0] * LAYERS
+    growing = [grow(chain)]
+    while growing:
+        branch = growing.pop()
+        growing += branch.children
+        for layer in range(branch.start, LAYERS):
+            states[layer] += 1
+    assert states == [1 + HEADS * (layer + 1) for layer in range(LAYERS)]
+
+
+def test_the_gradient_is_that_of_a_plain_pass(model: nn.Module) -> None:
+    batch = collate(ragged_data().rows, 0)
+    start = torch.rand(3, *SHAPE, generator=torch.Generator().manual_seed(0)).double()
+    gradients, losses = [], []
+    for with_engine in (False, True):
+        gates = start.clone().requires_grad_()
+        with partial_forward(model) as forward:
+            logprobs = logprobs_of_fits(model, gates, batch, forward if with_engine else None)
+            weights = torch.linspace(0.5, 2, logprobs.numel()).view_as(logprobs)
+            (logprobs * weights).sum().backward()
+        assert gates.grad is not None
+        gradients.append(gates.grad)
+        losses.append(logprobs.detach())
+    assert (losses[0] - losses[1]).abs().max() < 1e-9
+    assert (gradients[0] - gradients[1]).abs().max() < 1e-9
+
+
+def test_logits_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("chg.objectives.PIECE", 3)
+    test_the_gradient_is_that_of_a_plain_pass(make_model("gpt2").double())
+    test_targets_anywhere(make_model("gpt2").double())
+
+
+def test_an_interruption_leaves_the_model_as_it_was() -> None:
+    model = make_model("llama").double()
+    ability(model)
+    before = hooks(model)
+
+    def interrupt(_: float) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        evaluate_gates(model, ragged_data(), individual(), on_progress=interrupt)
+    assert hooks(model) == before
+    assert not any("forward" in module.__dict__ for module in model.modules())
+    assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+def test_progress_adds_up() -> None:
+    shares: list[float] = []
+    evaluate_gates(make_model("gpt2"), ragged_data(), individual(), on_progress=shares.append)
+    assert sum(shares) == pytest.approx(1)
+
+
+def test_gates_under_other_gates(model: nn.Module) -> None:
+    """A context of the user's own stays in force below the engine."""
+    outer = torch.full(SHAPE, 0.5)
+    data, matrices = ragged_data(), individual()
+    with gated(model, outer):
+        got = engine(model, data, matrices)
+    expected = plain(model, data, [outer * gates for gates in matrices])
+    assert np.abs(got - expected).max() < 1e-9
+
+
+def test_wrong_gates_are_refused() -> None:
+    with pytest.raises(GateError, match="must lie in"):
+        evaluate_gates(make_model("gpt2"), ragged_data(), [torch.full(SHAPE, 2.0)])
+
+
+def test_state_space_of_the_slab_is_bounded() -> None:
+    """Few states wait at a time, whatever the list: those of the layers on the way down."""
+    model = make_model("gpt2").double()
+    batch = collate(ragged_data().rows[:1], 0)
+    gates = torch.stack(individual())
+    with partial_forward(model) as forward:
+        assert forward is not None
+        sizes = [
+            len(matrices) for matrices, _ in score_tree(forward, grow(list(gates)), gates, batch, 6)
+        ]
+    assert max(sizes) <= 2
+    assert sum(sizes) == len(gates)
+    assert evaluation.SLAB >= 512
