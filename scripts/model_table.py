@@ -30,6 +30,7 @@ from chg.architectures import find_head_sites, is_encoder_decoder, text_decoder
 from chg.errors import ArchitectureError
 from chg.files import atomic_path
 from chg.gate_wrapper import check_head_sites
+from chg.layouts import NOT_TEXT_DECODERS
 
 SECONDS = 20
 """time a single class may take"""
@@ -49,6 +50,8 @@ def verdict(model_type: str, auto: Any) -> tuple[str, str]:
     """One of the four verdicts, and what it rests on."""
     if model_type in NO_SOFTMAX:
         return NOT_APPLICABLE, "no softmax attention"
+    if model_type in NOT_TEXT_DECODERS:
+        return NOT_APPLICABLE, NOT_TEXT_DECODERS[model_type]
     try:
         torch.manual_seed(0)
         model = text_decoder(auto.from_config(tiny_config(model_type)).eval())

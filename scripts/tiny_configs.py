@@ -141,6 +141,8 @@ EXTRAS: dict[str, dict[str, Any]] = {
     **{name: {"rope_scaling": _ROTARY} for name in _MULTIMODAL},
     **{name: {"vision_start_token_id": VOCAB} for name in _VISION_START},
     "bailing_hybrid": {"layer_types": ["linear_attention", "full_attention"] * 2},
+    "blt_local_decoder": {"hidden_size_global": HEADS * HEAD_DIM},
+    "blt_local_encoder": {"hidden_size_global": HEADS * HEAD_DIM},
     "bamba": {"attn_layer_indices": [1, 3], **_STATE_SPACE},
     "chameleon": {"vocabulary_map": {"<image>": VOCAB - 1}},
     "cohere_compass_text": {"rope_parameters": {"full_attention": _ROTARY}},

@@ -75,12 +75,19 @@ TEXT_DECODERS = {
 }
 """`model_type` of models that run with an image only -> their part that runs on text alone."""
 
-REASONS = {
+NOT_TEXT_DECODERS = {
+    "diffusion_gemma": "it fills in a canvas, and is no causal decoder",
     "gemma4_assistant": "it drafts from the states of another model",
     "gemma4_unified_assistant": "it drafts from the states of another model",
     "idefics": "it does not run without an image",
-    "jetmoe": "it chooses its heads anew for each token, so that none has a slice of its own",
+    "musicgen": "it decodes audio codes",
+    "musicgen_melody": "it decodes audio codes",
     "pi0": "it reads the state of a robot",
+}
+"""`model_type` -> why it is no causal decoder over text alone."""
+
+UNSUPPORTED = {
+    "jetmoe": "it chooses its heads anew for each token, so that none has a slice of its own",
     "xlnet": "its output projection is a bare parameter, which takes no hook",
 }
 """`model_type` -> why its heads cannot be gated."""
@@ -109,4 +116,5 @@ def known_layout(model_type: str) -> Layout | None:
 
 def reason_against(model_type: str) -> str | None:
     """Why the heads of this model type cannot be gated, if that is known."""
-    return None if model_type in _registered else REASONS.get(model_type)
+    reasons = {**NOT_TEXT_DECODERS, **UNSUPPORTED}
+    return None if model_type in _registered else reasons.get(model_type)
