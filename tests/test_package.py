@@ -16,7 +16,7 @@ import chg
 ROOT = Path(__file__).resolve().parents[1]
 ORDER = [
     {"errors"},
-    {"config", "files", "layouts", "progress"},
+    {"config", "eager", "files", "foreign", "layouts", "progress"},
     {"architectures", "gates", "builtin"},
     {"gate_wrapper", "loading", "provenance", "results", "taxonomy"},
     {"data"},
