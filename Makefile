@@ -12,7 +12,7 @@ INSTALL := $(BIN)/$(PIP) -c constraints.txt
 INSTALL_OLDEST := $(OLDEST)/bin/$(PIP) -c constraints-oldest.txt
 # The tests that meet transformers, but for one that is a long demonstration.
 OLDEST_TESTS := $(patsubst %,tests/test_%.py,ablation architectures builtin cli data fitting \
-	gate_wrapper placement) -k "not shipped_contrast"
+	foreign gate_wrapper placement) -k "not shipped_contrast"
 
 .PHONY: demo test lint types oldest unit clean
 
