@@ -5,15 +5,21 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+OLDEST := .venv-oldest
+PIP := python -m pip install --quiet --disable-pip-version-check
 # torch comes from constraints.txt first, so that nothing pulls in a larger build of it.
-INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+INSTALL := $(BIN)/$(PIP) -c constraints.txt
+INSTALL_OLDEST := $(OLDEST)/bin/$(PIP) -c constraints-oldest.txt
+# The tests that meet transformers, but for one that is a long demonstration.
+OLDEST_TESTS := $(patsubst %,tests/test_%.py,ablation architectures builtin cli data fitting \
+	foreign gate_wrapper placement) -k "not shipped_contrast"
 
-.PHONY: demo test lint types unit clean
+.PHONY: demo test lint types oldest unit clean
 
 demo: $(VENV)/.installed
 	$(BIN)/chg demo
 
-test: $(VENV)/.installed-dev lint types unit
+test: $(VENV)/.installed-dev lint types oldest unit
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
@@ -21,6 +27,9 @@ lint: $(VENV)/.installed-dev
 
 types: $(VENV)/.installed-dev
 	$(BIN)/mypy
+
+oldest: $(OLDEST)/.installed
+	$(OLDEST)/bin/python -m pytest -n 2 $(OLDEST_TESTS)
 
 unit: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n 2
@@ -37,5 +46,11 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	$(INSTALL) -e ".[dev]"
 	touch $@
 
+$(OLDEST)/.installed: pyproject.toml constraints.txt constraints-oldest.txt
+	$(PYTHON) -m venv $(OLDEST)
+	$(INSTALL_OLDEST) torch
+	$(INSTALL_OLDEST) -e ".[dev]"
+	touch $@
+
 clean:
-	rm -rf $(VENV) demo_output
+	rm -rf $(VENV) $(OLDEST) demo_output

@@ -118,7 +118,7 @@ ROTARY_SECTIONS = [1, 1, HEAD_DIM // 2 - 2]
 
 TOKENS = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
 
-_STATE_SPACE = {"mamba_n_heads": 8, "mamba_d_head": 8}
+_STATE_SPACE = {"mamba_n_heads": 8, "mamba_d_head": 8, "mamba_chunk_size": 8}
 _ROTARY = {
     "rope_type": "default",
     "rope_theta": 10000.0,

@@ -11,12 +11,7 @@ import pytest
 import torch
 from tiny_configs import VOCAB, tiny_config
 from torch import Tensor, nn
-from transformers import (
-    CONFIG_MAPPING,
-    AutoModelForCausalLM,
-    AutoModelForImageTextToText,
-    AutoModelForSeq2SeqLM,
-)
+from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, AutoModelForSeq2SeqLM
 
 from chg import AblationConfig, ablate_heads
 from chg.architectures import find_head_sites
@@ -26,6 +21,7 @@ from chg.fitting import fit_gates
 from chg.gate_wrapper import attach, frozen, gated, get_attention_module
 from chg.gates import HeadGates
 from test_ablation import plain_sums, ragged_data
+from tiny_models import require_family
 
 TEXT = """
 bamba bloom codegen cohere cohere2 dbrx deepseek_v2 deepseek_v3 deepseek_v4 ernie4_5 exaone4 falcon
@@ -56,8 +52,7 @@ TOLERANCE = 1e-8
 
 def build(model_type: str) -> nn.Module:
     """A tiny random model in float64, weights large enough for every head to matter."""
-    if model_type not in CONFIG_MAPPING:
-        pytest.skip(f"this transformers release has no {model_type}")
+    require_family(model_type)
     logging.getLogger("transformers").setLevel(logging.ERROR)
     torch.manual_seed(0)
     auto = AutoModelForImageTextToText if model_type in VISION else AutoModelForCausalLM

@@ -22,6 +22,7 @@ from chg.cli.contrast import side_config
 from chg.cli.fit import EXAMPLES, Command
 from chg.cli.parsing import UsageError, flat_settings, parse_command
 from local_hub import make_gpt2
+from tiny_models import require_family
 
 
 def parse(*flags: str) -> Command:
@@ -273,6 +274,7 @@ def test_inspect_prints_what_there_is_to_gate(capsys: pytest.CaptureFixture[str]
 def test_inspect_lists_the_layers_that_have_heads(
     tmp_path: Path, hub: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    require_family("qwen3_next")
     model = AutoModelForCausalLM.from_config(tiny_config("qwen3_next"))
     model.save_pretrained(tmp_path)
     AutoTokenizer.from_pretrained(hub / "gpt2").save_pretrained(tmp_path)
@@ -285,7 +287,7 @@ def test_inspect_lists_the_layers_that_have_heads(
 def test_inspect_estimates_memory_without_weights(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    tiny_config("llama", vocab_size=150_000).save_pretrained(tmp_path)
+    tiny_config("gpt2", vocab_size=150_000).save_pretrained(tmp_path)
     assert main(["inspect", str(tmp_path), "--memory", "--batch_size", "8", "--length", "256"]) == 0
     text = capsys.readouterr().out
     assert "batch         8 rows of 256 tokens, all scored" in text

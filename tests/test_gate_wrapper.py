@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -16,6 +18,7 @@ from chg.errors import ArchitectureError, GateError
 from chg.gate_wrapper import attach, check_head_sites, frozen, gated, get_attention_module
 from tiny_models import HEADS, LAYERS, VOCAB, make_model
 
+README = Path(__file__).resolve().parents[1] / "README.md"
 TOLERANCE = 1e-10
 
 
@@ -242,9 +245,9 @@ class Mixer(nn.Module):
 class Odd(nn.Module):
     """A model nobody has heard of."""
 
-    def __init__(self, uses: int = 1) -> None:
+    def __init__(self, uses: int = 1, model_type: str = "odd") -> None:
         super().__init__()
-        self.config = type("Config", (), {"model_type": "odd", "num_attention_heads": 4})()
+        self.config = type("Config", (), {"model_type": model_type, "num_attention_heads": 4})()
         self.embed = nn.Embedding(VOCAB, 32)
         self.layers = nn.ModuleList(nn.ModuleDict({"mixer": Mixer()}) for _ in range(LAYERS))
         self.uses = uses
@@ -260,12 +263,6 @@ class Odd(nn.Module):
         return type("Output", (), {"logits": x})()
 
 
-class OddLayer(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.mixer = Mixer()
-
-
 def test_unknown_architecture_shows_the_tree_and_the_call_that_registers_it() -> None:
     model = Odd()
     with pytest.raises(ArchitectureError) as caught:
@@ -275,23 +272,16 @@ def test_unknown_architecture_shows_the_tree_and_the_call_that_registers_it() ->
     assert "(out): Linear(in_features=32" in message
 
 
-def test_a_registered_architecture_works(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_call_in_the_readme_registers_an_architecture(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("chg.layouts._registered", {})
-    model = Odd()
-    model.layers = nn.ModuleList(OddLayer() for _ in range(LAYERS))
-    model.forward = lambda input_ids, **_: type(  # type: ignore[method-assign]
-        "Output", (), {"logits": _run_odd(model, input_ids)}
-    )()
-    chg.register_architecture("odd", attention="mixer", projection="out")
+    model = Odd(model_type="mymodel")
+    with pytest.raises(ArchitectureError, match=r'chg\.register_architecture\("mymodel"'):
+        find_head_sites(model)
+    (call,) = re.findall(r"^chg\.(register_architecture\(.*\))$", README.read_text(), re.MULTILINE)
+    assert f">>> {call}\n" in (chg.register_architecture.__doc__ or "")
+    exec(f"chg.{call}")
     with gated(model, torch.zeros(LAYERS, HEADS)):
         assert torch.equal(model(tokens()).logits, model.embed(tokens()))
-
-
-def _run_odd(model: Odd, ids: Tensor) -> Tensor:
-    x = model.embed(ids)
-    for layer in model.layers:
-        x = x + layer.mixer(x)
-    return x
 
 
 def test_the_check_refuses_a_site_that_is_not_the_attention_output(

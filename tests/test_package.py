@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
+
+from packaging.version import Version
 
 import chg
 
 ROOT = Path(__file__).resolve().parents[1]
 ORDER = [
     {"errors"},
-    {"config", "files", "layouts", "progress"},
+    {"config", "eager", "files", "foreign", "layouts", "progress"},
     {"architectures", "gates", "builtin"},
     {"branches", "gate_wrapper", "loading", "provenance", "results", "taxonomy"},
     {"data"},
@@ -50,6 +53,14 @@ def test_the_wheel_holds_the_package_alone(tmp_path: Path) -> None:
     assert {name.split("/")[0] for name in names if ".dist-info" not in name} == {"chg"}
     assert {"chg/py.typed", "chg/builtin/tiny/model.safetensors"} <= set(names)
     assert any(name.endswith("entry_points.txt") for name in names)
+
+
+def test_the_oldest_transformers_that_is_promised_is_the_one_tested() -> None:
+    promised = re.search(r'"transformers>=([\d.]+),', (ROOT / "pyproject.toml").read_text())
+    tested = re.search(r"transformers==([\d.]+)", (ROOT / "constraints-oldest.txt").read_text())
+    assert promised is not None
+    assert tested is not None
+    assert Version(promised[1]) == Version(tested[1])
 
 
 def test_modules_import_only_from_their_left() -> None:

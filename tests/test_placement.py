@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,10 @@ from accelerate import cpu_offload, disk_offload
 from torch import Tensor, nn
 
 from chg import load_model
-from chg.gate_wrapper import gated
+from chg.architectures import find_head_sites
+from chg.eager import uncompiled
+from chg.errors import ArchitectureError
+from chg.gate_wrapper import attach, gated
 from local_hub import make_gpt2
 from test_gate_wrapper import logits, tokens
 from tiny_models import HEADS, LAYERS, make_model
@@ -45,6 +49,117 @@ def test_a_quantised_base_is_gated_as_any_other() -> None:
     assert (under(quantised, GATES) - logits(quantised, tokens())).abs().max() > 0.01
 
 
+@pytest.mark.parametrize("bits", [4, 8])
+def test_weights_quantised_by_torchao(bits: int) -> None:
+    """Against the same model with the quantised weights written out."""
+    pytest.importorskip("torchao")
+    from torchao.quantization import Int8WeightOnlyConfig, IntxWeightOnlyConfig, quantize_
+    from torchao.quantization.granularity import PerGroup
+
+    to_int4 = IntxWeightOnlyConfig(weight_dtype=torch.int4, granularity=PerGroup(16))
+    quantised = make_model("llama_grouped")
+    plain = copy.deepcopy(quantised)
+    quantize_(quantised, to_int4 if bits == 4 else Int8WeightOnlyConfig())
+    for name, module in quantised.named_modules():
+        if isinstance(module, nn.Linear):
+            plain.get_submodule(name).weight = nn.Parameter(module.weight.dequantize())
+    assert torch.equal(under(quantised, torch.ones_like(GATES)), logits(quantised, tokens()))
+    assert (under(quantised, GATES) - under(plain, GATES)).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize("family", ["gpt2", "llama_grouped"])
+def test_adapters_of_peft_gated_are_merged_weights_gated(family: str) -> None:
+    peft = pytest.importorskip("peft")
+    projection = "c_proj" if family == "gpt2" else "o_proj"
+    lora = peft.LoraConfig(
+        r=2,
+        target_modules=[projection],
+        init_lora_weights=False,  # random, so that the adapters matter
+        fan_in_fan_out=family == "gpt2",
+    )
+    model = make_model(family)
+    adapted = peft.get_peft_model(copy.deepcopy(model), lora).eval()
+    merged = copy.deepcopy(adapted).merge_and_unload()
+    assert (under(adapted, GATES) - under(merged, GATES)).abs().max() < 1e-4
+    assert (under(adapted, GATES) - under(model, GATES)).abs().max() > 0.01
+    with gated(adapted.get_base_model(), GATES):
+        inside = logits(adapted, tokens())
+    assert torch.equal(under(adapted, GATES), inside)
+
+
+def compiled_by_method(model: nn.Module) -> nn.Module:
+    model.compile(backend="aot_eager")
+    return model
+
+
+def compiled_forward(model: nn.Module) -> nn.Module:
+    model.forward = torch.compile(model.forward, backend="aot_eager")
+    return model
+
+
+def compiled_layers(model: nn.Module) -> nn.Module:
+    for layer in model.model.layers:  # type: ignore[union-attr]
+        layer.compile(backend="aot_eager")
+    return model
+
+
+COMPILERS: dict[str, Callable[[nn.Module], nn.Module]] = {
+    "function": lambda model: torch.compile(model, backend="aot_eager"),
+    "method": compiled_by_method,
+    "forward": compiled_forward,
+    "layers": compiled_layers,
+}
+
+
+@pytest.mark.parametrize("how", COMPILERS)
+@pytest.mark.parametrize("ran_before", [True, False])
+def test_gates_on_a_compiled_model_are_felt_and_leave_nothing(how: str, ran_before: bool) -> None:
+    """Code compiled without hooks would skip them, and code compiled with them would keep them."""
+    torch.compiler.reset()
+    plain = make_model("llama_grouped")
+    model = COMPILERS[how](copy.deepcopy(plain))
+    if ran_before:
+        assert (logits(model, tokens()) - logits(plain, tokens())).abs().max() < 1e-5
+    with gated(model, GATES) as handle:
+        for gates in (GATES, 1 - GATES):
+            handle.gates = gates
+            assert (logits(model, tokens()) - under(plain, gates)).abs().max() < 1e-5
+    assert (logits(model, tokens()) - logits(plain, tokens())).abs().max() < 1e-5
+    assert (under(model, GATES) - under(plain, GATES)).abs().max() < 1e-5
+    sites = find_head_sites(model)
+    assert [site.path for site in sites] == [site.path for site in find_head_sites(plain)]
+
+
+def test_compiled_code_rests_until_the_last_gates_are_gone() -> None:
+    torch.compiler.reset()
+    runs = []
+
+    def backend(graph: torch.fx.GraphModule, _: object) -> Callable[..., object]:
+        runs.append(graph)
+        return graph.forward
+
+    model = torch.compile(make_model("gpt2"), backend=backend)
+    outer, inner = attach(model, GATES), attach(model, GATES)
+    outer.remove()
+    logits(model, tokens())
+    assert not runs
+    inner.remove()
+    inner.remove()  # once more does no harm
+    logits(model, tokens())
+    assert runs
+
+
+def test_gates_inside_a_compiled_function_are_refused() -> None:
+    def run(value: Tensor) -> Tensor:
+        with uncompiled():  # as gates do; the shape checks of these tests cannot be compiled
+            return value + 1
+
+    with pytest.raises(ArchitectureError, match="inside a compiled function"):
+        torch.compile(run, backend="eager")(torch.ones(1))
+    with uncompiled():
+        assert run(torch.ones(1)) == 2
+
+
 @pytest.mark.parametrize("where", ["cpu", "disk"])
 def test_offloaded_weights(where: str, tmp_path: Path) -> None:
     model = make_model("llama_grouped")
@@ -64,7 +179,7 @@ def test_device_map(tmp_path: Path) -> None:
     assert torch.equal(under(placed, gates), under(plain, gates))
 
 
-@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+@pytest.mark.parametrize("attention", ["eager", "sdpa", "flex_attention"])
 def test_attention_implementations_agree(attention: str) -> None:
     model = make_model("llama_grouped")
     expected = under(model, GATES)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 import torch
+import transformers
+from packaging.version import Version
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 VOCAB = 64
 LAYERS = 2
@@ -42,6 +45,24 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "gpt_neox": ("gpt_neox", _LLAMA),
     "phi": ("phi", _LLAMA),
 }
+
+WRONG_BEFORE = {
+    "deepseek_v3": ("5.0", "does not run in float64"),
+    "llama4_text": ("4.57", "mixes the rows of a batch"),
+    "mpt": ("5.0", "does not run in float64"),
+    "zamba": ("5.0", "has one projection for all layers, so that no weight edit is one layer's"),
+}
+"""model type -> a transformers release that is good for these tests, and what is wrong before"""
+
+
+def require_family(model_type: str) -> None:
+    """Skip the test where the installed transformers does not have the family, or has it wrong."""
+    release = transformers.__version__
+    if model_type not in CONFIG_MAPPING:
+        pytest.skip(f"transformers {release} has no {model_type}")
+    since, fault = WRONG_BEFORE.get(model_type, ("0", ""))
+    if Version(release) < Version(since):
+        pytest.skip(f"{model_type} of transformers {release} {fault}")
 
 
 def compute_in_float64(model: PreTrainedModel) -> PreTrainedModel:

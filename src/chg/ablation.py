@@ -17,12 +17,13 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from chg.config import UNIT_NAMES, AblationConfig
 from chg.data.tokens import TokenData
 from chg.errors import GateError, ModelError
 from chg.evaluation import SequenceScores, evaluate_gates
+from chg.foreign import AnyModel, stock_model
 from chg.gate_wrapper import attach, existing_heads
 from chg.gates import HeadGates
 from chg.progress import progress_bar
@@ -33,7 +34,7 @@ Head = tuple[int, int]
 
 
 def ablate_heads(
-    model: nn.Module,
+    model: AnyModel,
     data: TokenData,
     config: AblationConfig | None = None,
     *,
@@ -59,6 +60,7 @@ def ablate_heads(
         >>> result = ablate_heads(model, data, gates=HeadGates.load("gates_init.pt"))
         >>> result.scores[0, 3]  # doctest: +SKIP
     """
+    model = stock_model(model)
     config = config or AblationConfig(**settings)
     exists = existing_heads(model, config.unit)
     baseline = torch.ones(exists.shape) if gates is None else gates.values

@@ -27,6 +27,7 @@ from torch import Tensor, nn
 
 from chg.config import Unit
 from chg.errors import ArchitectureError
+from chg.foreign import AnyModel, stock_model
 from chg.layouts import (
     NO_HEADS,
     NOT_DECODING,
@@ -127,7 +128,7 @@ class HeadSites:
         return exists
 
 
-def find_head_sites(model: nn.Module) -> HeadSites:
+def find_head_sites(model: AnyModel) -> HeadSites:
     """Find the attention output projection of every decoder layer that has one, in order.
 
     Raises:
@@ -135,6 +136,7 @@ def find_head_sites(model: nn.Module) -> HeadSites:
             each other; the message shows the attention part of the model and the call that
             registers it. Or it is known why this model's heads cannot be gated.
     """
+    model = stock_model(model)
     name, config, model_type = type(model).__name__, _text_config(model), architecture_name(model)
     if is_encoder_decoder(model):
         raise ArchitectureError(

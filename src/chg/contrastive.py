@@ -27,6 +27,7 @@ from chg.data.batches import Batch, endless_batches
 from chg.data.tokens import TokenData
 from chg.engine import partial_forward
 from chg.evaluation import SequenceScores, evaluate_gates
+from chg.foreign import AnyModel, stock_model
 from chg.gate_wrapper import gate_shape
 from chg.gates import HeadGates, count_gates
 from chg.objectives import contrast_objective, logprobs_of_fits
@@ -78,7 +79,7 @@ class ContrastResult:
 
 
 def fit_contrastive(
-    model: nn.Module,
+    model: AnyModel,
     retain: TokenData,
     forget: TokenData,
     config: ContrastConfig | None = None,
@@ -104,6 +105,7 @@ def fit_contrastive(
         ArchitectureError: the model's heads cannot be found.
         DivergedError: the loss became NaN.
     """
+    model = stock_model(model)
     config = config or ContrastConfig(**settings)
     start = starting_logits(config, gate_shape(model, config.unit), config.starts)
     total = total_updates(config, min(len(retain), len(forget)))

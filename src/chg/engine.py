@@ -28,6 +28,7 @@ from chg.architectures import HeadSites, find_head_sites, input_device
 from chg.branches import Branch, grow
 from chg.data.batches import Batch, collate
 from chg.data.tokens import TokenRow
+from chg.eager import uncompiled
 from chg.gate_wrapper import AttachedGates, frozen
 from chg.objectives import TargetScores, score_leaving, target_scores
 from chg.partial_forward import Outputs, PartialForward, State
@@ -64,13 +65,14 @@ def ability(model: nn.Module) -> Ability:
 @contextmanager
 def partial_forward(model: nn.Module) -> Iterator[PartialForward | None]:
     """The model ready for passes of parts, or None where it takes plain passes alone."""
-    can = ability(model)
-    if can.outputs is None:
-        yield None
-        return
-    sites = find_head_sites(model)
-    with PartialForward(model, sites, can.outputs, inside=can.mode == "inside") as forward:
-        yield forward
+    with uncompiled():
+        can = ability(model)
+        if can.outputs is None:
+            yield None
+            return
+        sites = find_head_sites(model)
+        with PartialForward(model, sites, can.outputs, inside=can.mode == "inside") as forward:
+            yield forward
 
 
 @torch.no_grad()

@@ -16,6 +16,7 @@ from chg.branches import grow, row_keys
 from chg.data.batches import Batch, batches
 from chg.data.tokens import TokenData
 from chg.engine import partial_forward, score_tree
+from chg.foreign import AnyModel, stock_model
 from chg.gate_wrapper import attach, frozen, gate_shape, gated
 from chg.objectives import TargetScores, target_scores
 
@@ -52,7 +53,7 @@ class SequenceScores:
 
 
 def evaluate_gates(
-    model: nn.Module,
+    model: AnyModel,
     data: TokenData,
     gate_matrices: Iterable[Float[Tensor, "layer head"]],
     *,
@@ -76,6 +77,7 @@ def evaluate_gates(
     Raises:
         ArchitectureError, GateError: as `gated`.
     """
+    model = stock_model(model)
     device = input_device(model)
     gates, places = _distinct(model, list(gate_matrices))
     gates = gates.to(device)
@@ -98,13 +100,14 @@ def evaluate_gates(
 
 
 def evaluate(
-    model: nn.Module,
+    model: AnyModel,
     data: TokenData,
     gates: Float[Tensor, "layer head"] | None = None,
     *,
     batch_size: int = 4,
 ) -> SequenceScores:
     """Score the data under one gate matrix, or ungated."""
+    model = stock_model(model)
     if gates is None:
         gates = torch.ones(gate_shape(model))
     return evaluate_gates(model, data, [gates], batch_size=batch_size)[0]

@@ -27,6 +27,7 @@ from chg.data.tokens import TokenData
 from chg.engine import partial_forward
 from chg.errors import ConfigError
 from chg.evaluation import evaluate, evaluate_gates
+from chg.foreign import AnyModel, stock_model
 from chg.gate_wrapper import gate_shape
 from chg.gates import HeadGates, count_gates
 from chg.objectives import logprobs_of_fits
@@ -64,7 +65,7 @@ class FitResult:
 
 
 def fit_gates(
-    model: nn.Module,
+    model: AnyModel,
     data: TokenData,
     config: FitConfig | None = None,
     *,
@@ -94,6 +95,7 @@ def fit_gates(
     Example:
         >>> retention = fit_gates(model, data, lambda_reg=-0.1, init=initial.gates)
     """
+    model = stock_model(model)
     config = config or FitConfig(**settings)
     shape = gate_shape(model, config.unit)
     start = starting_logits(config, shape) if init is None else _check_init(init, shape)[None]

@@ -18,7 +18,7 @@ coordinate mixes all heads.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -30,14 +30,16 @@ from torch.utils.hooks import RemovableHandle
 
 from chg.architectures import HeadSite, HeadSites, find_head_sites
 from chg.config import Unit
+from chg.eager import uncompiled
 from chg.errors import ArchitectureError, GateError
+from chg.foreign import AnyModel, stock_model
 from chg.gates import HeadGates
 
 _checked: WeakKeyDictionary[nn.Module, list[int]] = WeakKeyDictionary()
 """Models whose sites passed the check, with the identity of each projection it was done on."""
 
 
-def get_attention_module(model: nn.Module, layer: int) -> nn.Module:
+def get_attention_module(model: AnyModel, layer: int) -> nn.Module:
     """The attention module of one decoder layer, found as everything here finds it.
 
     Raises:
@@ -105,16 +107,20 @@ class AttachedGates:
 
     def __init__(self, model: nn.Module, sites: HeadSites, gates: Tensor) -> None:
         self._sites = sites
-        self._handles: list[RemovableHandle] = []
+        self._undo = ExitStack()
         self.gates = gates
         try:
+            self._undo.enter_context(uncompiled())
             for projection, turns in _turns(sites).items():
-                self._handles.append(projection.register_forward_pre_hook(self._hook(turns)))
+                self._keep(projection.register_forward_pre_hook(self._hook(turns)))
                 if turns.shared:
-                    self._handles.append(model.register_forward_pre_hook(turns.restart))
+                    self._keep(model.register_forward_pre_hook(turns.restart))
         except BaseException:
             self.remove()
             raise
+
+    def _keep(self, handle: RemovableHandle) -> None:
+        self._undo.callback(handle.remove)
 
     @property
     def gates(self) -> Float[Tensor, "*batch layer head"]:
@@ -139,9 +145,7 @@ class AttachedGates:
 
     def remove(self) -> None:
         """Take these gates off the model; other contexts on it stay."""
-        for handle in self._handles:
-            handle.remove()
-        self._handles.clear()
+        self._undo.close()
 
     def _hook(self, turns: _Turns) -> Any:
         def scale(_module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -178,12 +182,14 @@ def scale_heads(
 
 
 def attach(
-    model: nn.Module, gates: HeadGates | Float[Tensor, "*batch layer head"], *, check: bool = True
+    model: AnyModel, gates: HeadGates | Float[Tensor, "*batch layer head"], *, check: bool = True
 ) -> AttachedGates:
     """Put gates on a model and return the handle that takes them off again.
 
     Args:
-        model: any transformers causal language model whose heads can be found.
+        model: any transformers causal language model whose heads can be found, as it is or as
+            peft, torch.compile, TransformerBridge or nnsight wrap it. While gates are attached,
+            compiled code runs uncompiled.
         gates: `HeadGates`, or a tensor in [0, 1] of shape `[layer, head]` or
             `[batch, layer, head]` (one gate matrix per row of the batch).
         check: prove on a few tokens, once per model, that the heads are where they seem to be, and
@@ -193,6 +199,7 @@ def attach(
         ArchitectureError: the heads were not found, or the check failed.
         GateError: the gates do not fit the model or leave [0, 1].
     """
+    model = stock_model(model)
     sites = find_head_sites(model)
     if check:
         identities = [id(site.projection) for site in sites]
@@ -214,7 +221,7 @@ def attach(
 
 @contextmanager
 def gated(
-    model: nn.Module, gates: HeadGates | Float[Tensor, "*batch layer head"], *, check: bool = True
+    model: AnyModel, gates: HeadGates | Float[Tensor, "*batch layer head"], *, check: bool = True
 ) -> Iterator[AttachedGates]:
     """Run a model under gates: forward passes, `generate`, an evaluation harness, anything.
 
@@ -275,7 +282,7 @@ def check_head_sites(model: nn.Module, sites: HeadSites) -> None:
     last = sites[-1]
     closed = torch.ones(shape)
     closed[last.layer, last.num_heads - 1] = 0
-    with torch.no_grad(), frozen(model):
+    with torch.no_grad(), frozen(model), uncompiled():
         plain = _trace(model, sites, None)
         for site in sites:
             if not plain.inputs[site.layer]:

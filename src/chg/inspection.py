@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torch import nn
-
 from chg.architectures import architecture_name, find_head_sites
+from chg.foreign import AnyModel, stock_model
 from chg.gate_wrapper import check_head_sites
 
 
@@ -30,12 +29,13 @@ class Inspection:
     """Parameters of the attention modules."""
 
 
-def inspect_model(model: nn.Module) -> Inspection:
+def inspect_model(model: AnyModel) -> Inspection:
     """Find a model's heads and prove on four tokens that gates do what they should.
 
     Raises:
         ArchitectureError: the heads were not found, or the check failed.
     """
+    model = stock_model(model)
     sites = find_head_sites(model)
     check_head_sites(model, sites)
     in_heads = {id(p): p.numel() for site in sites for p in site.attention.parameters()}

@@ -137,9 +137,9 @@ class PartialForward:
             handle.remove()
         for module, before in reversed(self._patched):
             if before is None:
-                del module.forward
+                del module.__dict__["forward"]
             else:
-                module.forward = before
+                module.__dict__["forward"] = before
         self._handles.clear()
         self._patched.clear()
 
@@ -192,7 +192,7 @@ class PartialForward:
 
     def _patch(self, module: nn.Module, forward: Callable[..., Any]) -> None:
         self._patched.append((module, module.__dict__.get("forward")))
-        module.forward = forward
+        module.__dict__["forward"] = forward  # modules of a TransformerBridge pass attributes on
 
     def _layer(self, i: int, original: Callable[..., Any]) -> Callable[..., Any]:
         def forward(*args: Any, **kwargs: Any) -> Any:
