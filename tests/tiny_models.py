@@ -47,6 +47,8 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 WRONG_BEFORE = {
+    "dbrx": ("5.0", "takes no small settings for its parts"),
+    "gemma3n_text": ("5.0", "runs otherwise without a cache"),
     "deepseek_v3": ("5.0", "does not run in float64"),
     "llama4_text": ("4.57", "mixes the rows of a batch"),
     "mpt": ("5.0", "does not run in float64"),
