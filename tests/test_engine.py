@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from chg import evaluation
 from chg.branches import grow
 from chg.config import Recompute
 from chg.data.batches import batches, collate, gather
@@ -227,7 +226,6 @@ def test_state_space_of_the_slab_is_bounded() -> None:
         ]
     assert max(sizes) <= 2
     assert sum(sizes) == len(gates)
-    assert evaluation.SLAB >= 512
 
 
 def few_shot(rows: int = 6) -> TokenData:

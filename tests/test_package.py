@@ -23,7 +23,7 @@ ORDER = [
     {"inspection", "partial_forward"},
     {"objectives"},
     {"engine"},
-    {"evaluation", "optimiser", "memory"},
+    {"evaluation", "memory", "optimiser"},
     {"estimate"},
     {"fitting", "ablation", "contrastive"},
     {"report", "tracking"},

@@ -238,10 +238,11 @@ def test_the_readmes_shell_blocks_name_real_flags() -> None:
     from chg.cli.contrast import Command as Contrast
     from chg.cli.demo import Command as Demo
     from chg.cli.fit import Command as Fit
+    from chg.cli.inspect import Command as Inspect
     from chg.cli.parsing import flat_settings
 
     known = {"help", "config", "version"}
-    for command in (Fit, Ablate, Contrast, Analyze, Demo):
+    for command in (Fit, Ablate, Contrast, Analyze, Inspect, Demo):
         known |= set(flat_settings(command()))
     readme = (ROOT / "README.md").read_text()
     shown = set(re.findall(r"(?<![\w-])--([a-z][a-z_]+)", readme))

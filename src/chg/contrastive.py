@@ -30,7 +30,7 @@ from chg.foreign import AnyModel, stock_model
 from chg.gate_wrapper import gate_shape
 from chg.gates import HeadGates, count_gates
 from chg.objectives import contrast_objective, logprobs_of_fits
-from chg.optimiser import Update, optimise_gates, starting_logits
+from chg.optimiser import Update, optimise_gates, starting_logits, updates_between_looks
 from chg.partial_forward import PartialForward
 from chg.progress import progress_bar
 from chg.provenance import describe_config, describe_model, package_versions
@@ -110,11 +110,13 @@ def fit_contrastive(
     with progress_bar(total, "fitting contrastive gates", show=show_progress) as bar:
 
         def on_update(update: Update) -> None:
+            bar.update()
+            if update.step % updates_between_looks(update.logits.device) and update.step != total:
+                return
             counts = count_gates(torch.sigmoid(update.logits))
             losses = " ".join(f"{loss:.2f}" for loss in update.losses.tolist())
             opened = counts.open / config.starts
             bar.set_postfix_str(f"loss {losses} open {opened:.0f} per start", refresh=False)
-            bar.update()
             if bar.disable and update.step % max(1, total // 5) == 0:
                 logger.info("update %d/%d: loss of each start %s", update.step, total, losses)
 

@@ -15,14 +15,10 @@ from chg.architectures import find_head_sites, input_device
 from chg.branches import grow, row_keys
 from chg.data.batches import Batch, batches
 from chg.data.tokens import TokenData
-from chg.engine import ability, partial_forward, ready, score_tree
+from chg.engine import ability, partial_forward, ready, score_tree, slab_size
 from chg.foreign import AnyModel, stock_model
 from chg.gate_wrapper import attach, frozen, gate_shape, gated
 from chg.objectives import TargetScores, target_scores
-
-SLAB = 2048
-"""Tokens per pass on a CPU; 512 to 8192 are within a tenth of each other."""
-SLAB_ON_ACCELERATOR = 32_768
 
 
 @dataclass(frozen=True)
@@ -87,7 +83,7 @@ def evaluate_gates(
     totals = _Totals(len(gates), len(data))
     work = len(gates) * sum(len(row.ids) for row in data.rows)
     with frozen(model), partial_forward(model) as forward:
-        slab = slab or (SLAB if device.type == "cpu" else SLAB_ON_ACCELERATOR)
+        slab = slab or slab_size(device)
         tree = None if forward is None else grow(list(gates))
         shareable = ability(model).shareable
         for indices, batch in batches(data, batch_size, slab // gates.shape[-1], shareable):

@@ -30,7 +30,7 @@ from chg.foreign import AnyModel, stock_model
 from chg.gate_wrapper import gate_shape
 from chg.gates import HeadGates, count_gates
 from chg.objectives import logprobs_of_fits
-from chg.optimiser import Update, optimise_gates, starting_logits
+from chg.optimiser import Update, optimise_gates, starting_logits, updates_between_looks
 from chg.partial_forward import PartialForward
 from chg.progress import progress_bar
 from chg.provenance import describe_config, describe_model, package_versions
@@ -194,18 +194,22 @@ class _Watch:
         self._report = report
         self._bar = progress_bar(total, "fitting gates", show=show)
         self._held_out_nll = math.nan
-        self.losses: list[float] = []
+        self._losses: list[Tensor] = []
         self.seconds = 0.0
 
     def __call__(self, update: Update) -> None:
-        gates = torch.sigmoid(update.logits)
-        self.losses.append(float(update.losses.mean()))
+        self._losses.append(update.losses.mean())
         every = max(1, self._total // EVALUATIONS)
+        looks = updates_between_looks(update.logits.device)
+        if update.step % looks and update.step % every and update.step != self._total:
+            self._bar.update()
+            return
+        gates, loss = torch.sigmoid(update.logits), float(self._losses[-1])
         if self._held_out is not None and update.step % every == 0:
             self._evaluate(gates[0].cpu())
         counts = count_gates(gates)
         figures = {
-            "loss": self.losses[-1],
+            "loss": loss,
             "held_out_nll": self._held_out_nll,
             **{f"gates_{name}": float(n) for name, n in counts._asdict().items()},
         }
@@ -214,13 +218,18 @@ class _Watch:
             self._report({**numbers, "lr": update.lr}, update.step)
         held_out = "" if math.isnan(self._held_out_nll) else f" held-out {self._held_out_nll:.3f}"
         text = (
-            f"loss {self.losses[-1]:.3f}{held_out} "
+            f"loss {loss:.3f}{held_out} "
             f"open {counts.open} closed {counts.closed} mid {counts.middle}"
         )
         self._bar.set_postfix_str(text, refresh=False)
         self._bar.update()
         if self._bar.disable and update.step % every == 0:
             logger.info("update %d/%d: %s", update.step, self._total, text)
+
+    @property
+    def losses(self) -> list[float]:
+        """The loss of every update's rows before it."""
+        return [float(loss) for loss in torch.stack(self._losses).tolist()]
 
     def _evaluate(self, gates: Tensor) -> None:
         assert self._held_out is not None

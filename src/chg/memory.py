@@ -16,11 +16,14 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from chg.architectures import find_head_sites
+from chg.config import Recompute
 from chg.data.batches import collate
 from chg.data.tokens import TokenRow
+from chg.engine import SLAB, ability, partial_forward, ready
 from chg.errors import ModelError
-from chg.gate_wrapper import frozen, gate_shape, gated
-from chg.objectives import logprobs_of_fits, target_scores
+from chg.gate_wrapper import frozen
+from chg.objectives import logprobs_of_fits, score_leaving, target_scores
 
 
 @dataclass(frozen=True)
@@ -31,10 +34,12 @@ class MemoryEstimate:
     fit: int
     """One forward and backward pass over a batch."""
     ablation: int
-    """One forward pass over a batch."""
+    """The states that branches start from, and a slab of branches."""
 
 
-def estimate_memory(model: nn.Module, batch_size: int, length: int) -> MemoryEstimate:
+def estimate_memory(
+    model: nn.Module, batch_size: int, length: int, recompute: Recompute = "none"
+) -> MemoryEstimate:
     """Estimate from a model on the meta device, every token of `batch_size x length` scored.
 
     Raises:
@@ -42,23 +47,38 @@ def estimate_memory(model: nn.Module, batch_size: int, length: int) -> MemoryEst
         ModelError: the model cannot run without weights, because it decides by values.
     """
     row = TokenRow((0,) * length, (False, *[True] * (length - 1)))
-    batch = collate([row] * batch_size, 0).to(torch.device("meta"))
+    meta = torch.device("meta")
+    shape = find_head_sites(model).shape
 
     def fit() -> None:
-        gates = torch.ones(1, *gate_shape(model), device="meta", requires_grad=True)
-        logprobs_of_fits(model, gates, batch).sum().backward()
+        batch = ready(model, collate([row] * batch_size, 0))
+        gates = torch.ones(1, *shape, device=meta, requires_grad=True)
+        with partial_forward(model, recompute) as forward:
+            logprobs_of_fits(model, gates, batch, forward).sum().backward()
 
     def ablation() -> None:
-        gates = torch.ones(gate_shape(model), device="meta")
-        with torch.no_grad(), gated(model, gates, check=False):
-            target_scores(model, batch)
+        together = max(1, min(batch_size, SLAB // shape[1] // length))
+        batch = ready(model, collate([row] * together, 0))
+        with torch.no_grad(), partial_forward(model) as forward:
+            if forward is None:
+                target_scores(model, batch)
+                return
+            # The states that branches start from, and a slab of those.
+            every = {site.layer: torch.arange(together, device=meta) for site in forward.sites}
+            branches = max(1, SLAB // (together * length))
+            many = batch.repeat(branches)
+            for rows, keep in ((batch, every), (many, {})):
+                gates = torch.ones(rows.input_ids.shape[0], *shape, device=meta)
+                leaving, _kept = forward.run(rows.inputs, gates, rows.scored, keep=keep)
+                score_leaving(forward.head, leaving, rows)
 
     weights = {id(p): p.numel() * p.element_size() for p in model.parameters()}
     with frozen(model):
+        _peak(lambda: ability(model))  # found out once, and not part of any job
         return MemoryEstimate(sum(weights.values()), _peak(fit), _peak(ablation))
 
 
-def _peak(job: Callable[[], None]) -> int:
+def _peak(job: Callable[[], object]) -> int:
     with _Living() as living:
         try:
             job()

@@ -71,7 +71,7 @@ def score_leaving(head: Head, leaving: Tensor, batch: Batch) -> TargetScores:
 Head = Callable[[Float[Tensor, "target 1 *width"]], Float[Tensor, "target vocab"]]
 """From what leaves the last layer to logits."""
 
-PIECE = 256
+PIECE = 128
 """Positions whose logits are alive at once."""
 
 

@@ -92,7 +92,8 @@ def optimise_gates(
     full_rate = 2 * LOGIT_BOUND * config.lr
     adam = torch.optim.Adam([logits], lr=full_rate)
     attach(model, torch.ones(start.shape[1:])).remove()  # the check, once, before the work
-    passes = _Passes()
+    layers, heads = exists.nonzero(as_tuple=True)
+    passes, guard = _Passes(), _Guard(logits)
     with frozen(model):
         for step, micro_batches in enumerate(updates, start=1):
             done = (step - 1) / max(1, total_updates - 1)
@@ -103,13 +104,15 @@ def optimise_gates(
             for micro_batch in micro_batches:
                 passes.run(loss, logits, micro_batch, losses)
             per_head = config.lambda_scale == "per_head"
-            pressure = gate_regulariser(logits[:, exists], per_head=per_head)
+            pressure = gate_regulariser(logits[:, layers, heads], per_head=per_head)
             (config.lambda_reg * pressure).sum().backward()
-            _clip(logits, step, losses)
+            norms = _clip(logits)
+            before = logits.detach().clone()
             adam.step()
             if not config.paper_clip:
                 with torch.no_grad():
                     logits.clamp_(-LOGIT_BOUND, LOGIT_BOUND)
+            guard.check(before, losses, norms, last=step == total_updates)
             on_update(Update(step, losses, logits_of_heads(), rate / (2 * LOGIT_BOUND)))
     return logits_of_heads().cpu()
 
@@ -156,16 +159,50 @@ def _out_of_memory(error: RuntimeError) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
-def _clip(logits: Tensor, step: int, losses: Tensor) -> None:
-    """Clip the gradient of each gate matrix to norm 1, having made sure that it is a number."""
+def _clip(logits: Tensor) -> Float[Tensor, "fit"]:
+    """Clip the gradient of each gate matrix to norm 1; the norms before."""
     gradient = logits.grad
     assert gradient is not None
     norms = gradient.flatten(1).norm(dim=1)
-    if not bool(torch.isfinite(norms).all() & torch.isfinite(losses).all()):
-        raise DivergedError(
-            f"the loss or its gradient became NaN or infinite at update {step} "
-            f"(loss {', '.join(f'{x:.4g}' for x in losses.tolist())}); try --dtype float32, a "
-            "lower --lr, or check the model and data",
-            last_good=logits.detach().cpu(),
-        )
     gradient *= (GRADIENT_NORM / norms.clamp(min=GRADIENT_NORM))[:, None, None]
+    return norms
+
+
+class _Guard:
+    """Undoes the update in which something became NaN, and every later one, until it is noticed.
+
+    Looking waits for the device, so on an accelerator it is done every few updates.
+    """
+
+    def __init__(self, logits: Tensor) -> None:
+        self._logits = logits
+        self._sound = torch.ones((), dtype=torch.bool, device=logits.device)
+        self._updates = torch.zeros((), dtype=torch.long, device=logits.device)
+        self._until_looked = self._every = updates_between_looks(logits.device)
+
+    @torch.no_grad()
+    def check(self, before: Tensor, losses: Tensor, norms: Tensor, *, last: bool) -> None:
+        """Keep the update, or put back the logits before it.
+
+        Raises:
+            DivergedError: an update was not sound.
+        """
+        self._sound &= torch.isfinite(norms).all() & torch.isfinite(losses).all()
+        self._updates += self._sound
+        self._logits.copy_(torch.where(self._sound, self._logits, before))
+        self._until_looked -= 1
+        if self._until_looked and not last:
+            return
+        self._until_looked = self._every
+        if not bool(self._sound):
+            raise DivergedError(
+                "the loss or its gradient became NaN or infinite at update "
+                f"{int(self._updates) + 1} (loss {', '.join(f'{x:.4g}' for x in losses.tolist())});"
+                " try --dtype float32, a lower --lr, or check the model and data",
+                last_good=self._logits.detach().cpu(),
+            )
+
+
+def updates_between_looks(device: torch.device) -> int:
+    """How many updates run before their figures are read, which waits for an accelerator."""
+    return 1 if device.type == "cpu" else 16

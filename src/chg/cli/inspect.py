@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from chg.architectures import architecture_name
 from chg.cli.common import say
-from chg.config import ModelConfig
+from chg.config import ModelConfig, Recompute
 from chg.errors import ConfigError
 
 POSITIONAL = "model"
@@ -28,6 +28,8 @@ class Memory:
     """Rows per forward pass."""
     length: int = 512
     """Tokens per row, all of them scored."""
+    recompute: Recompute = "none"
+    """What the fit computes again in its backward pass."""
 
     def __post_init__(self) -> None:
         if self.batch_size < 1 or self.length < 2:
@@ -87,7 +89,7 @@ def _print_memory(command: Command) -> None:
     use_cache_when_hub_unreachable()
     batch_size, length = command.memory.batch_size, command.memory.length
     model = load_without_weights(command.model)
-    estimate = estimate_memory(model, batch_size, length)
+    estimate = estimate_memory(model, batch_size, length, command.memory.recompute)
     say(f"model         {command.model.model} ({architecture_name(model)}), {model.dtype}")
     say(f"batch         {batch_size} rows of {length} tokens, all scored")
     say(f"weights       {_readable(estimate.weights)}")

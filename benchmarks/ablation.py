@@ -1,0 +1,222 @@
+"""Ablating every head: chg against a plain loop of full forward passes, and against other tools.
+
+    python benchmarks/ablation.py             # both shapes, about ten minutes on two cores
+    python benchmarks/ablation.py --quick     # three layers, under a minute
+
+Both sides run in this process, in turns; CPU seconds, medians. The plain loop costs the same for
+every gate matrix: it is timed on three and scaled. chg takes rows one by one in slabs: it is timed
+on `--timed_rows` of them and scaled to `--rows`, but for rows that share something.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import nn
+from workloads import (
+    SHAPES,
+    in_fresh_process,
+    interleaved,
+    make_matrices,
+    make_model,
+    make_rows,
+    peak_megabytes,
+    plain_metric,
+)
+
+from chg.data.tokens import TokenData
+from chg.evaluation import evaluate_gates
+from chg.gate_wrapper import gate_shape
+from chg.precision import multiplying_in
+
+TIMED_MATRICES = 3
+
+
+@dataclass(frozen=True)
+class Job:
+    """One line of the table."""
+
+    name: str
+    rows: str
+    order: str = "individual"
+    screening: bool = False
+    at_least: dict[str, float] | None = None
+    """shape -> the ratio that is aimed at"""
+
+
+JOBS = (
+    Job("individual, target", "target", at_least={"gpt2": 3.3, "llama": 2.9}),
+    Job("individual, dense", "dense", at_least={"gpt2": 1.6, "llama": 1.6}),
+    Job("individual, few-shot prefix", "few_shot", at_least={"gpt2": 8, "llama": 8}),
+    Job("individual, ragged", "ragged", at_least={"gpt2": 8, "llama": 8}),
+    Job("sequential forward, target", "target", "forward", at_least={"gpt2": 3, "llama": 3}),
+    Job("sequential random, target", "target", "random", at_least={"gpt2": 3, "llama": 3}),
+    Job("sequential backward, target", "target", "backward", at_least={"gpt2": 12, "llama": 12}),
+    Job(
+        "individual, bfloat16 screening",
+        "target",
+        screening=True,
+        at_least={"gpt2": 8, "llama": 8},
+    ),
+)
+
+
+def measure(model: nn.Module, shape: str, job: Job, options: argparse.Namespace) -> list[str]:
+    """One line: seconds of the whole job on both sides, their ratio, the largest error."""
+    shared = job.rows in ("few_shot", "ragged")
+    data = make_rows(job.rows, 16 if shared else options.rows, model.config.vocab_size)  # type: ignore[union-attr, arg-type]
+    timed = data if shared else TokenData(data.rows[: options.timed_rows], data.name, 0)
+    matrices = make_matrices(job.order, *gate_shape(model))
+    every = max(1, len(matrices) // TIMED_MATRICES)
+    some = matrices[::every][:TIMED_MATRICES]
+    found: dict[int, float] = {}
+
+    def plain() -> None:
+        for matrix in some:
+            plain_metric(model, data, matrix)
+
+    def ours() -> None:
+        scores = evaluate_gates(model, timed, matrices, controls=job.screening)
+        found.update({i: one.mean_target_logprob for i, one in enumerate(scores)})
+
+    def ours_in_its_precision() -> None:
+        if not job.screening:
+            ours()
+            return
+        with multiplying_in(model, torch.bfloat16):
+            ours()
+
+    evaluate_gates(model, timed, matrices[:2])  # what is found out once
+    plain_metric(model, data, matrices[0])
+    jobs = {"plain": plain, "chg": ours_in_its_precision}
+    times = interleaved(jobs, options.rounds, options.device)
+    times["plain"] *= len(matrices) / len(some)
+    times["chg"] *= len(data) / len(timed)
+    checked = range(0, len(matrices), 1 if options.every_head else every)
+    error = max(abs(found[i] - plain_metric(model, timed, matrices[i])) for i in checked)
+    aim = (job.at_least or {}).get(shape)
+    return [
+        job.name,
+        f"{times['plain']:.1f}",
+        f"{times['chg']:.1f}",
+        f"{times['plain'] / times['chg']:.2f}x",
+        f"{aim:g}x" if aim and not options.quick else "-",
+        f"{error:.1e}",
+    ]
+
+
+def memory(shape: str, rows: str, side: str) -> float:
+    """Megabytes above the loaded model, for a fresh process."""
+    model = make_model(shape)
+    data = make_rows(rows, 8, model.config.vocab_size)  # type: ignore[union-attr, arg-type]
+    matrices = make_matrices("individual", *gate_shape(model))
+    small = TokenData(data.rows[:1], data.name, 0)
+    if side == "chg":
+        return peak_megabytes(lambda: evaluate_gates(model, small, matrices))
+    return peak_megabytes(lambda: plain_metric(model, data, matrices[0]))
+
+
+def peers(model: nn.Module, data: TokenData) -> dict[str, Callable[[], Any]]:
+    """One full pass with a head closed, as the tools that are installed do it."""
+    ids = torch.tensor([row.ids for row in data.rows])
+    found: dict[str, Callable[[], Any]] = {}
+    try:
+        from transformer_lens.model_bridge import TransformerBridge
+    except ImportError:
+        pass
+    else:
+        bridge = TransformerBridge.boot_transformers("gpt2", hf_model=model, device="cpu")
+
+        def close(z: torch.Tensor, hook: Any) -> torch.Tensor:  # noqa: ARG001
+            z[:, :, 3] = 0
+            return z
+
+        hooks = [("blocks.3.attn.hook_z", close)]
+        found["TransformerLens"] = torch.no_grad()(
+            functools.partial(bridge.run_with_hooks, ids, fwd_hooks=hooks)
+        )
+    try:
+        from nnsight import LanguageModel
+    except ImportError:
+        pass
+    else:
+        wrapped = LanguageModel(model, tokenizer=None)
+
+        def trace() -> None:
+            with torch.no_grad(), wrapped.trace(ids):
+                projection = wrapped.transformer.h[3].attn.c_proj
+                projection.input[:, :, 3 * 64 : 4 * 64] = 0
+                wrapped.lm_head.output.save()
+
+        found["nnsight"] = trace
+    return found
+
+
+def print_peers(model: nn.Module, rows: int, console: Console) -> None:
+    """Times of one head by every tool that is installed."""
+    data = make_rows("target", rows, model.config.vocab_size)  # type: ignore[union-attr, arg-type]
+    gates = make_matrices("individual", *gate_shape(model))[1]
+    tools = {"plain": lambda: plain_metric(model, data, gates), **peers(model, data)}
+    for tool in tools.values():
+        tool()
+    times = interleaved(tools, 3)
+    for name, value in times.items():
+        console.print(f"one head by {name}: {value:.2f} s, {value / times['plain']:.2f}x")
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--shape", choices=SHAPES, action="append", help="gpt2 and llama if none")
+    parser.add_argument("--rows", type=int, default=8, help="rows of the job (default 8)")
+    parser.add_argument("--timed_rows", type=int, default=1, help="rows that chg is timed on")
+    parser.add_argument("--rounds", type=int, default=1, help="turns; the median is shown")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])
+    parser.add_argument("--every_head", action="store_true", help="check the error on every matrix")
+    parser.add_argument("--quick", action="store_true", help="three layers of each, 4 rows")
+    parser.add_argument("--peers", action="store_true", help="other tools, where installed (gpt2)")
+    parser.add_argument("--memory_of", nargs=3, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    if options.memory_of:
+        print(memory(*options.memory_of))
+        return
+    console = Console()
+    for shape in options.shape or ["gpt2", "llama"]:
+        model = make_model(shape, options.device, getattr(torch, options.dtype))
+        if options.quick:
+            options.rows = 4
+            layers = getattr(getattr(model, "transformer", None), "h", None)
+            layers = model.model.layers if layers is None else layers  # type: ignore[union-attr]
+            del layers[3:]  # type: ignore[union-attr, operator]
+        table = Table(title=f"{shape}, {options.dtype}, {options.device}: seconds of the whole job")
+        for column in ("job", "plain loop", "chg", "ratio", "aim", "largest error, nats"):
+            table.add_column(column, justify="left" if column == "job" else "right")
+        for job in JOBS:
+            table.add_row(*measure(model, shape, job, options))
+        console.print(table)
+        if options.peers and shape == "gpt2":
+            print_peers(model, options.rows, console)
+        if not options.quick and options.device == "cpu":
+            for rows in ("target", "dense"):
+                used = {
+                    side: in_fresh_process("ablation.py", ["--memory_of", shape, rows, side])
+                    for side in ("plain", "chg")
+                }
+                console.print(
+                    f"memory above the model, {rows}: plain {used['plain']:.0f} MB, "
+                    f"chg {used['chg']:.0f} MB, {used['chg'] / used['plain']:.2f}x (aim: 1x)"
+                )
+
+
+if __name__ == "__main__":
+    main()

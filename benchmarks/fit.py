@@ -1,0 +1,139 @@
+"""One update of a fit: chg against a plain hook with logits everywhere, in time and memory.
+
+    python benchmarks/fit.py            # both shapes, some minutes on two cores
+    python benchmarks/fit.py --quick    # three layers, under a minute
+
+Times are CPU seconds of forward and backward of 4 rows, medians of jobs run in turns, divided by
+those of one plain forward pass without gradients. Memory is the peak above the loaded model, each
+in a process of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor, nn
+from workloads import (
+    SHAPES,
+    in_fresh_process,
+    interleaved,
+    make_model,
+    make_rows,
+    peak_megabytes,
+    plain_metric,
+    plain_update,
+)
+
+from chg.config import Recompute
+from chg.data.batches import collate
+from chg.data.tokens import TokenData
+from chg.engine import partial_forward, ready
+from chg.gate_wrapper import frozen, gate_shape
+from chg.objectives import logprobs_of_fits
+
+TOGETHER = 4
+"""gate matrices fitted at once"""
+
+AIMS = {("target", "1 matrix"): 1.7, ("dense", "1 matrix"): 2.2}
+
+
+def our_update(
+    model: nn.Module, data: TokenData, gates: Tensor, recompute: Recompute = "none"
+) -> Tensor:
+    """The gradient of the mean log-probability under each of `gates [fit, layer, head]`."""
+    batch = ready(model, collate(data.rows, 0))
+    with frozen(model), partial_forward(model, recompute) as forward:
+        logprobs = logprobs_of_fits(model, gates, batch, forward)
+        (gradient,) = torch.autograd.grad(logprobs.mean(1).sum(), gates)
+    return gradient
+
+
+def measure(shape: str, rows: str, options: argparse.Namespace) -> Table:
+    """A table of times relative to one forward pass."""
+    model = make_model(shape, options.device, getattr(torch, options.dtype))
+    if options.quick:
+        layers = getattr(getattr(model, "transformer", None), "h", None)
+        layers = model.model.layers if layers is None else layers  # type: ignore[union-attr]
+        del layers[3:]  # type: ignore[union-attr, operator]
+    data = make_rows(rows, options.rows, model.config.vocab_size)  # type: ignore[union-attr, arg-type]
+    size = gate_shape(model)
+    one = torch.full((1, *size), 0.5, device=options.device, requires_grad=True)
+    many = torch.full((TOGETHER, *size), 0.5, device=options.device, requires_grad=True)
+    plain_gates = torch.full(size, 0.5, device=options.device, requires_grad=True)
+    error = (our_update(model, data, one)[0] - plain_update(model, data, plain_gates)).abs().max()
+    scale = plain_update(model, data, plain_gates).abs().max()
+    jobs = {
+        "forward": lambda: plain_metric(model, data, torch.ones(size)),
+        "plain hook": lambda: plain_update(model, data, plain_gates),
+        "1 matrix": lambda: our_update(model, data, one),
+        f"{TOGETHER} matrices": lambda: our_update(model, data, many),
+        "recompute mlp": lambda: our_update(model, data, one, "mlp"),
+        "recompute layer": lambda: our_update(model, data, one, "layer"),
+    }
+    times = interleaved(jobs, options.rounds, options.device)
+    table = Table(
+        title=f"{shape}, {rows}, {options.dtype}: update / forward "
+        f"({times['forward']:.2f} s); gradient off by {error / scale:.0e} of its largest"
+    )
+    for column in ("job", "ratio per matrix", "aim", "memory, MB", "of plain"):
+        table.add_column(column, justify="left" if column == "job" else "right")
+    used: dict[str, float] = {}
+    for name, value in times.items():
+        if options.device == "cpu" and not options.quick and name != "forward":
+            used[name] = in_fresh_process("fit.py", ["--memory_of", shape, rows, name])
+        each = value / times["forward"] / (TOGETHER if "matrices" in name else 1)
+        aim = AIMS.get((rows, name))
+        table.add_row(
+            name,
+            f"{each:.2f}",
+            f"{aim:g}" if aim and not options.quick else "-",
+            f"{used[name]:.0f}" if name in used else "-",
+            f"{used[name] / used['plain hook']:.2f}x" if name in used else "-",
+        )
+    return table
+
+
+def memory(shape: str, rows: str, name: str) -> float:
+    """Megabytes of one update above the loaded model, for a fresh process."""
+    model = make_model(shape)
+    data = make_rows(rows, 8, model.config.vocab_size)  # type: ignore[union-attr, arg-type]
+    size = gate_shape(model)
+    if name == "plain hook":
+        gates = torch.full(size, 0.5, requires_grad=True)
+        return peak_megabytes(lambda: plain_update(model, data, gates))
+    fits = TOGETHER if "matrices" in name else 1
+    gates = torch.full((fits, *size), 0.5, requires_grad=True)
+    recompute: Recompute = "none"
+    if name.startswith("recompute"):
+        recompute = "mlp" if "mlp" in name else "layer"
+    return peak_megabytes(lambda: our_update(model, data, gates, recompute))
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--shape", choices=SHAPES, action="append", help="gpt2 and llama if none")
+    parser.add_argument("--rows", type=int, default=4, help="rows of an update that is timed")
+    parser.add_argument("--rounds", type=int, default=3, help="turns; the median is shown")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])
+    parser.add_argument("--quick", action="store_true", help="three layers of each, one round")
+    parser.add_argument("--memory_of", nargs=3, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    if options.memory_of:
+        print(memory(*options.memory_of))
+        return
+    if options.quick:
+        options.rounds = 1
+    for shape in options.shape or ["gpt2", "llama"]:
+        for rows in ("target", "dense"):
+            Console().print(measure(shape, rows, options))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,164 @@
+"""What is measured: model shapes with random weights, rows, gate matrices, and the plain side."""
+
+from __future__ import annotations
+
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig, PretrainedConfig
+
+from chg.data.tokens import TokenData, TokenRow
+from chg.gate_wrapper import frozen, gated
+
+LENGTH = 128
+SCORED = 16
+"""Last tokens of a row that are scored, where not all are."""
+
+SHAPES: dict[str, Callable[[], PretrainedConfig]] = {
+    "gpt2": GPT2Config,
+    "llama": lambda: LlamaConfig(
+        num_hidden_layers=12,
+        hidden_size=768,
+        intermediate_size=2048,
+        num_attention_heads=12,
+        num_key_value_heads=4,
+        vocab_size=32_000,
+    ),
+    "llama-1b": lambda: LlamaConfig(
+        num_hidden_layers=16,
+        hidden_size=2048,
+        intermediate_size=8192,
+        num_attention_heads=32,
+        num_key_value_heads=8,
+        vocab_size=128_256,
+    ),
+    "llama-8b": lambda: LlamaConfig(
+        num_hidden_layers=32,
+        hidden_size=4096,
+        intermediate_size=14_336,
+        num_attention_heads=32,
+        num_key_value_heads=8,
+        vocab_size=128_256,
+    ),
+}
+"""name -> shape; the last two are for a GPU"""
+
+
+def make_model(shape: str, device: str = "cpu", dtype: torch.dtype = torch.float32) -> nn.Module:
+    """A model of that shape with random weights, whose size does not depend on their values."""
+    torch.manual_seed(0)
+    with torch.device(device):
+        model: nn.Module = AutoModelForCausalLM.from_config(SHAPES[shape](), dtype=dtype)
+    return model.eval()
+
+
+def make_rows(kind: str, count: int, vocabulary: int) -> TokenData:
+    """Rows of random tokens.
+
+    target: the last 16 of 128 scored; dense: all; few_shot: the first 96 of 128 common to all, the
+    last 4 scored; ragged: 16 scored at the end of 16 to 126 tokens, 62 on average.
+    """
+    generator = torch.Generator().manual_seed(1)
+
+    def draw(length: int) -> list[int]:
+        return torch.randint(3, vocabulary, (length,), generator=generator).tolist()
+
+    common = draw(96)
+    spread = [16, 22, 28, 34, 40, 46, 50, 54, 58, 62, 70, 78, 86, 98, 124, 126]
+    rows = []
+    for i in range(count):
+        length = spread[(i * 7 + 15) % 16] if kind == "ragged" else LENGTH
+        scored = {"target": SCORED, "dense": LENGTH, "few_shot": 4, "ragged": SCORED // 2}[kind]
+        ids = common + draw(32) if kind == "few_shot" else draw(length)
+        rows.append(TokenRow(tuple(ids), tuple(0 < j >= length - scored for j in range(length))))
+    return TokenData(tuple(rows), kind, 0)
+
+
+def make_matrices(order: str, layers: int, heads: int) -> list[Tensor]:
+    """The gate matrices of an ablation, the baseline first."""
+    places = list(range(layers * heads))
+    if order == "backward":
+        places.reverse()
+    if order == "random":
+        places = torch.randperm(len(places), generator=torch.Generator().manual_seed(2)).tolist()
+    matrices = [torch.ones(layers, heads)]
+    for place in places:
+        closed = torch.ones(layers, heads) if order == "individual" else matrices[-1].clone()
+        closed.view(-1)[place] = 0
+        matrices.append(closed)
+    return matrices
+
+
+def plain_metric(model: nn.Module, data: TokenData, gates: Tensor) -> float:
+    """Mean target log-probability by one plain padded pass, logits everywhere."""
+    device = next(model.parameters()).device
+    longest = max(len(row.ids) for row in data.rows)
+    ids = torch.zeros(len(data), longest, dtype=torch.long)
+    mask, scored = torch.zeros_like(ids), torch.zeros(len(data), longest, dtype=torch.bool)
+    for i, row in enumerate(data.rows):
+        ids[i, : len(row.ids)] = torch.tensor(row.ids)
+        mask[i, : len(row.ids)] = 1
+        scored[i, : len(row.ids)] = torch.tensor(row.scored)
+    ids, mask, scored = ids.to(device), mask.to(device), scored.to(device)
+    with torch.no_grad(), gated(model, gates.to(device), check=False):
+        logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits
+        logprobs = logits[:, :-1].float().log_softmax(-1)
+        logprobs = logprobs.gather(-1, ids[:, 1:, None])[..., 0]
+        return float(logprobs[scored[:, 1:]].double().mean())
+
+
+def plain_update(model: nn.Module, data: TokenData, gates: Tensor) -> Tensor:
+    """The gradient of the mean target log-probability by plain hooks, logits everywhere."""
+    ids = torch.tensor([row.ids for row in data.rows], device=gates.device)
+    scored = torch.tensor([row.scored for row in data.rows], device=gates.device)[:, 1:]
+    with frozen(model), gated(model, gates, check=False):
+        logits = model(input_ids=ids, use_cache=False).logits
+        logprobs = logits[:, :-1].float().log_softmax(-1).gather(-1, ids[:, 1:, None])[..., 0]
+        (gradient,) = torch.autograd.grad(logprobs[scored].mean(), gates)
+    return gradient
+
+
+def seconds(job: Callable[[], Any], device: str = "cpu") -> float:
+    """CPU seconds of a job, which other work on the machine hardly touches; wall on a GPU."""
+    if device != "cpu":
+        torch.cuda.synchronize()
+        began = time.perf_counter()
+        job()
+        torch.cuda.synchronize()
+        return time.perf_counter() - began
+    began = time.process_time()
+    job()
+    return time.process_time() - began
+
+
+def interleaved(
+    jobs: dict[str, Callable[[], Any]], rounds: int, device: str = "cpu"
+) -> dict[str, float]:
+    """Median seconds of every job, run in turns."""
+    times: dict[str, list[float]] = {name: [] for name in jobs}
+    for _ in range(rounds):
+        for name, job in jobs.items():
+            times[name].append(seconds(job, device))
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def peak_megabytes(job: Callable[[], Any]) -> float:
+    """How far a job raises this process's peak of resident memory; for a fresh process."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    job()
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+
+
+def in_fresh_process(script: str, arguments: Sequence[str]) -> float:
+    """Run a script of this folder that prints one number, and return it."""
+    command = [sys.executable, str(Path(__file__).with_name(script)), *arguments]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return float(done.stdout.strip().splitlines()[-1])
