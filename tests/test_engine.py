@@ -11,12 +11,13 @@ from torch import Tensor, nn
 
 from chg import evaluation
 from chg.branches import grow
-from chg.data.batches import collate
+from chg.config import Recompute
+from chg.data.batches import batches, collate, gather
 from chg.data.tokens import TokenData, TokenRow
-from chg.engine import Ability, ability, partial_forward, score_tree
-from chg.errors import GateError
+from chg.engine import Ability, ability, partial_forward, ready, score_tree
+from chg.errors import ConfigError, GateError
 from chg.evaluation import evaluate_gates
-from chg.gate_wrapper import gated
+from chg.gate_wrapper import frozen, gated
 from chg.objectives import logprobs_of_fits
 from test_ablation import plain_sums, ragged_data
 from test_gate_wrapper import hooks
@@ -141,6 +142,37 @@ def test_the_gradient_is_that_of_a_plain_pass(model: nn.Module) -> None:
     assert (gradients[0] - gradients[1]).abs().max() < 1e-9
 
 
+@pytest.mark.parametrize("recompute", ["mlp", "layer"])
+def test_recomputing_changes_no_gradient(recompute: Recompute) -> None:
+    batch = collate(ragged_data().rows, 0)
+    for family in ("gpt2", "llama_grouped", "gpt_neox"):
+        model = make_model(family).double()
+        gradients = []
+        for how in ("none", recompute):
+            gates = torch.full((1, *SHAPE), 0.5, dtype=torch.float64, requires_grad=True)
+            kept = 0
+
+            def count(tensor: Tensor) -> Tensor:
+                nonlocal kept
+                kept += tensor.numel()
+                return tensor
+
+            with frozen(model), partial_forward(model, how) as forward:
+                with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+                    loss = logprobs_of_fits(model, gates, batch, forward).sum()
+                loss.backward()
+            assert gates.grad is not None
+            gradients.append((gates.grad, kept))
+        (expected, all_kept), (got, less_kept) = gradients
+        assert torch.equal(got, expected)
+        assert less_kept < all_kept
+
+
+def test_recomputing_says_where_it_cannot() -> None:
+    with pytest.raises(ConfigError, match="no MLP of their own"):
+        partial_forward(make_model("opt"), "mlp").__enter__()
+
+
 def test_logits_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("chg.objectives.PIECE", 3)
     test_the_gradient_is_that_of_a_plain_pass(make_model("gpt2").double())
@@ -196,3 +228,70 @@ def test_state_space_of_the_slab_is_bounded() -> None:
     assert max(sizes) <= 2
     assert sum(sizes) == len(gates)
     assert evaluation.SLAB >= 512
+
+
+def few_shot(rows: int = 6) -> TokenData:
+    """Rows that begin alike, of different lengths, and two others that do so another way."""
+    generator = torch.Generator().manual_seed(5)
+
+    def draw(count: int) -> list[int]:
+        return torch.randint(1, VOCAB, (count,), generator=generator).tolist()
+
+    examples, other = draw(12), draw(9)
+    made = []
+    for i in range(rows):
+        ids = (examples if i < rows - 2 else other) + draw(1 + i % 4)
+        made.append(TokenRow(tuple(ids), tuple(j in (3, len(ids) - 1) for j in range(len(ids)))))
+    return TokenData(tuple(made), "few-shot", 0)
+
+
+def test_a_common_beginning_is_computed_once(model: nn.Module) -> None:
+    data = few_shot()
+    got = engine(model, data, individual())
+    assert np.abs(got - plain(model, data, individual())).max() < 1e-9
+    groups = {tuple(sorted(rows)): batch for rows, batch in batches(data, 4, None, 1024)}
+    assert set(groups) == {(0, 1, 2, 3), (4, 5)}
+    tokens = sum(batch.input_ids.numel() for batch in groups.values())
+    assert tokens == 12 + 9 + sum(1 + i % 4 for i in range(6))
+
+
+def test_which_families_share_beginnings(model: nn.Module) -> None:
+    assert ability(model).shareable > 0
+
+
+def test_a_window_of_attention_limits_sharing() -> None:
+    assert ability(make_model("mistral", sliding_window=7)).shareable == 7
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    common=st.lists(st.integers(1, VOCAB - 1), max_size=8),
+    rests=st.lists(st.lists(st.integers(1, VOCAB - 1), max_size=5), min_size=1, max_size=5),
+    seed=st.integers(0, 5),
+)
+def test_rows_that_begin_alike(common: list[int], rests: list[list[int]], seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    rows = []
+    for rest in rests:
+        ids = (1, 2, *common, *rest)
+        scored = (torch.rand(len(ids), generator=generator) < 0.5).tolist()
+        rows.append(TokenRow(ids, (False, *scored[1:-1], True)))
+    data, model = TokenData(tuple(rows), "alike", 0), make_model("gpt2").double()
+    matrices = individual()[:4]
+    got = engine(model, data, matrices)
+    assert np.abs(got - plain(model, data, matrices)).max() < 1e-9
+
+
+def test_fitting_shares_beginnings() -> None:
+    model, data = make_model("gpt2").double(), few_shot()
+    gates = torch.full((2, *SHAPE), 0.5, dtype=torch.float64, requires_grad=True)
+    rows = data.rows[:4]
+    together, apart = (ready(model, batch) for batch in (gather(rows, 0, 1024), collate(rows, 0)))
+    assert together.input_ids.shape[0] == 1
+    with frozen(model), partial_forward(model) as forward:
+        gradients = []
+        for batch in (together, apart):
+            logprobs = logprobs_of_fits(model, gates, batch, forward)
+            assert logprobs.shape == (2, 4)
+            gradients.append(torch.autograd.grad(logprobs.square().sum(), gates)[0])
+    assert (gradients[0] - gradients[1]).abs().max() < 1e-9

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 from chg import HeadGates, fit_gates
 from chg.config import FitConfig
 from chg.data.batches import collate
-from chg.errors import ConfigError, DivergedError
+from chg.errors import ConfigError, DivergedError, MemoryRunsOutError
 from chg.fitting import total_updates, update_batches
 from chg.gate_wrapper import frozen, gated
 from chg.objectives import contrast_objective, gate_regulariser, logprobs_of_fits
@@ -128,7 +129,7 @@ def test_same_seed_same_gates_and_same_order_of_rows() -> None:
     assert torch.equal(first.gates.logits, second.gates.logits)
     assert not torch.equal(first.gates.logits, other.gates.logits)
     orders = [
-        [batch.input_ids.tolist() for group in update_batches(data, config, 6) for batch in group]
+        [row.ids for group in update_batches(data, config, 6) for b in group for row in b.sides[0]]
         for config in (FitConfig(lambda_reg=-0.1), FitConfig(lambda_reg=0.1))
     ]
     assert orders[0] == orders[1]
@@ -139,7 +140,10 @@ def test_number_of_updates() -> None:
     assert total_updates(FitConfig(max_steps=7), 256) == 7
     assert total_updates(FitConfig(epochs=1, batch_size=1, grad_accum_steps=4), 10) == 3
     groups = list(update_batches(copy_rows(10), FitConfig(), 8))
-    assert [sum(len(batch) for batch in group) for group in groups] == [4, 4, 2] * 2 + [4, 4]
+    assert [sum(len(batch.sides[0]) for batch in group) for group in groups] == [4, 4, 2] * 2 + [
+        4,
+        4,
+    ]
 
 
 def test_starts() -> None:
@@ -202,3 +206,44 @@ def test_nan_stops_and_keeps_the_last_good_gates() -> None:
 def test_init_of_another_shape_is_refused() -> None:
     with pytest.raises(ConfigError, match="belong to another model"):
         fit_gates(planted_model(), copy_rows(8), init=HeadGates(torch.zeros(3, 4)))
+
+
+def test_tokens_per_pass_change_no_update() -> None:
+    """The same rows per update in passes of like length; the sums differ in rounding alone."""
+    model, data = make_model("gpt2"), ragged_data()
+    whole = fit_gates(model, data, max_steps=4, show_progress=False)
+    parts = fit_gates(model, data, max_steps=4, batch_tokens=12, show_progress=False)
+    assert torch.allclose(whole.gates.logits, parts.gates.logits, atol=1e-3)
+    for group in update_batches(data, FitConfig(batch_tokens=12), 4):
+        assert sum(batch.share for batch in group) == pytest.approx(1)
+        for batch in group:
+            rows = batch.sides[0]
+            assert len(rows) == 1 or len(rows) * max(len(row.ids) for row in rows) <= 12
+
+
+def test_memory_that_runs_out_halves_the_rows_and_changes_no_gradient(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, data = make_model("gpt2"), ragged_data()
+    expected = fit_gates(model, data, max_steps=4, show_progress=False)
+    sizes: list[int] = []
+
+    def small_memory(*args: Any) -> Tensor:
+        sizes.append(len(args[2]))
+        if len(args[2]) > 1:
+            raise torch.OutOfMemoryError("device out of memory")
+        return logprobs_of_fits(*args)
+
+    monkeypatch.setattr("chg.fitting.logprobs_of_fits", small_memory)
+    got = fit_gates(model, data, max_steps=4, show_progress=False)
+    assert torch.allclose(expected.gates.logits, got.gates.logits, atol=1e-3)
+    assert caplog.text.count("memory ran out") == 2  # 4 rows, 2 rows, and never tried again
+    assert sizes[:3] == [4, 2, 1]
+    assert sizes[3:] == [1] * len(sizes[3:])
+
+    def no_memory(*_: Any) -> Tensor:
+        raise torch.OutOfMemoryError("device out of memory")
+
+    monkeypatch.setattr("chg.fitting.logprobs_of_fits", no_memory)
+    with pytest.raises(MemoryRunsOutError, match="a single row"):
+        fit_gates(model, data, max_steps=4, show_progress=False)

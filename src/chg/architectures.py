@@ -137,7 +137,7 @@ def find_head_sites(model: AnyModel) -> HeadSites:
             registers it. Or it is known why this model's heads cannot be gated.
     """
     model = stock_model(model)
-    name, config, model_type = type(model).__name__, _text_config(model), architecture_name(model)
+    name, config, model_type = type(model).__name__, text_config(model), architecture_name(model)
     if is_encoder_decoder(model):
         raise ArchitectureError(
             f"{name} is an encoder-decoder; gates are for decoders over text alone"
@@ -170,7 +170,7 @@ def find_head_sites(model: AnyModel) -> HeadSites:
 
 def is_encoder_decoder(model: nn.Module) -> bool:
     """Whether the model reads its input with an encoder, and so is no decoder over text alone."""
-    configs = (getattr(model, "config", None), _text_config(model))
+    configs = (getattr(model, "config", None), text_config(model))
     return any(bool(getattr(config, "is_encoder_decoder", False)) for config in configs)
 
 
@@ -182,7 +182,7 @@ def text_decoder(model: Any) -> Any:
 
 def architecture_name(model: nn.Module) -> str:
     """The configuration's `model_type`, or the class name where there is none."""
-    return str(getattr(_text_config(model), "model_type", type(model).__name__))
+    return str(getattr(text_config(model), "model_type", type(model).__name__))
 
 
 def input_device(model: nn.Module) -> torch.device:
@@ -197,7 +197,8 @@ def model_name(model: nn.Module) -> str:
     return str(name) or type(model).__name__
 
 
-def _text_config(model: nn.Module) -> Any:
+def text_config(model: nn.Module) -> Any:
+    """The configuration of the model's text decoder."""
     config = getattr(model, "config", None)
     get_text_config = getattr(config, "get_text_config", None)
     return get_text_config(decoder=True) if callable(get_text_config) else config

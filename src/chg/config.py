@@ -27,6 +27,9 @@ AblationOrder = Literal["forward", "backward", "random"]
 LambdaScale = Literal["mean", "per_head"]
 """mean: the regulariser averages over heads. per_head: it sums, as the paper's equation does."""
 
+Recompute = Literal["none", "mlp", "layer"]
+"""What a backward pass computes again in place of keeping it: the more, the less memory."""
+
 Reporter = Literal["none", "wandb", "tensorboard", "trackio"]
 """Experiment trackers, through accelerate."""
 
@@ -133,6 +136,8 @@ class OptimiserConfig:
     """mean: lambda_reg times the mean of the clamped logits; per_head: times their sum."""
     unit: Unit = "head"
     """What has a gate: every query head, or every kv_group of heads that share keys and values."""
+    recompute: Recompute = "none"
+    """Less memory for more time: compute each mlp, or each layer, again in the backward pass."""
     paper_clip: bool = False
     """Reproduce the published clip, which gives a gate outside its range no push back."""
 
@@ -160,12 +165,15 @@ class OptimiserConfig:
 class FitConfig(OptimiserConfig):
     """How gates are fitted."""
 
+    batch_tokens: int | None = None
+    """Tokens per forward pass at most, in place of --batch_size rows; the update sees as many rows
+    as before, those of like length together."""
     eval_rows: int = 64
     """Rows of training and of held-out data on which NLL figures are measured."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _positive(eval_rows=self.eval_rows)
+        _positive(eval_rows=self.eval_rows, batch_tokens=self.batch_tokens)
 
 
 @dataclass(frozen=True)

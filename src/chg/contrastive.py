@@ -14,18 +14,17 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from chg.architectures import input_device
 from chg.config import ContrastConfig
-from chg.data.batches import Batch, endless_batches
+from chg.data.batches import MicroBatch, endless_rows, gather
 from chg.data.tokens import TokenData
-from chg.engine import partial_forward
+from chg.engine import ability, partial_forward, ready
 from chg.evaluation import SequenceScores, evaluate_gates
 from chg.foreign import AnyModel, stock_model
 from chg.gate_wrapper import gate_shape
@@ -41,8 +40,6 @@ logger = logging.getLogger(__name__)
 FORGOTTEN_AT_LEAST = 0.1
 RETAINED_AT_LEAST = 0.5
 """Shares of the ungated probability below which a warning says that a side failed."""
-
-Pair = tuple[Batch, Batch]
 
 
 @dataclass(frozen=True)
@@ -122,8 +119,8 @@ def fit_contrastive(
                 logger.info("update %d/%d: loss of each start %s", update.step, total, losses)
 
         pairs = _paired(retain, forget, config, total)
-        with partial_forward(model) as forward:
-            loss = _contrast_loss(model, config, forward)
+        with partial_forward(model, config.recompute) as forward:
+            loss = _contrast_loss(model, (retain.pad_id, forget.pad_id), config, forward)
             logits = optimise_gates(model, start, pairs, total, loss, config, on_update)
     seconds = time.perf_counter() - began
     figures = _measure(model, logits, held_out_retain, held_out_forget, config)
@@ -161,23 +158,35 @@ def total_updates(config: ContrastConfig, rows: int) -> int:
 
 def _paired(
     retain: TokenData, forget: TokenData, config: ContrastConfig, total: int
-) -> Iterator[list[Pair]]:
-    """`grad_accum_steps` pairs of batches per update."""
+) -> Iterator[list[MicroBatch]]:
+    """`grad_accum_steps` passes of pairs of rows per update."""
     streams = [
-        endless_batches(side, config.batch_size, torch.Generator().manual_seed(config.seed + i))
+        endless_rows(side, config.batch_size, torch.Generator().manual_seed(config.seed + i))
         for i, side in enumerate((retain, forget))
     ]
+    share = 1 / config.grad_accum_steps
     for _ in range(total):
-        yield [(next(streams[0]), next(streams[1])) for _ in range(config.grad_accum_steps)]
+        yield [
+            MicroBatch((next(streams[0]), next(streams[1])), share)
+            for _ in range(config.grad_accum_steps)
+        ]
 
 
-def _contrast_loss(model: nn.Module, config: ContrastConfig, forward: PartialForward | None) -> Any:
-    device = input_device(model)
+def _contrast_loss(
+    model: nn.Module,
+    pad_ids: tuple[int, int],
+    config: ContrastConfig,
+    forward: PartialForward | None,
+) -> Callable[[Tensor, MicroBatch], Tensor]:
+    shareable = ability(model).shareable
 
-    def loss(gates: Tensor, pair: Pair) -> Tensor:
-        kept, lost = (logprobs_of_fits(model, gates, side.to(device), forward) for side in pair)
+    def loss(gates: Tensor, micro_batch: MicroBatch) -> Tensor:
+        kept, lost = (
+            logprobs_of_fits(model, gates, ready(model, gather(rows, pad_id, shareable)), forward)
+            for rows, pad_id in zip(micro_batch.sides, pad_ids, strict=True)
+        )
         objective = contrast_objective(kept, lost, alpha=config.alpha, bound=config.bound)
-        return objective.mean(1) / config.grad_accum_steps
+        return objective.mean(1) * micro_batch.share
 
     return loss
 

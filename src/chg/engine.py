@@ -24,11 +24,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from chg.architectures import HeadSites, find_head_sites, input_device
+from chg.architectures import HeadSites, find_head_sites, text_config
 from chg.branches import Branch, grow
-from chg.data.batches import Batch, collate
+from chg.config import Recompute
+from chg.data.batches import LONGEST_PACK, Batch, collate, collate_shared
 from chg.data.tokens import TokenRow
 from chg.eager import uncompiled
+from chg.errors import ConfigError
 from chg.gate_wrapper import AttachedGates, frozen
 from chg.objectives import TargetScores, score_leaving, target_scores
 from chg.partial_forward import Outputs, PartialForward, State
@@ -45,6 +47,8 @@ class Ability:
 
     mode: Mode
     outputs: Outputs | None = None
+    shareable: int = 0
+    """Length up to which rows may share a common beginning (`collate_shared`)."""
 
 
 _abilities: WeakKeyDictionary[nn.Module, tuple[list[int], Ability]] = WeakKeyDictionary()
@@ -63,15 +67,28 @@ def ability(model: nn.Module) -> Ability:
 
 
 @contextmanager
-def partial_forward(model: nn.Module) -> Iterator[PartialForward | None]:
-    """The model ready for passes of parts, or None where it takes plain passes alone."""
+def partial_forward(
+    model: nn.Module, recompute: Recompute = "none"
+) -> Iterator[PartialForward | None]:
+    """The model ready for passes of parts, or None where it takes plain passes alone.
+
+    Raises:
+        ConfigError: `recompute` cannot be done in this model.
+    """
     with uncompiled():
         can = ability(model)
         if can.outputs is None:
+            if recompute != "none":
+                raise ConfigError(
+                    f"{type(model).__name__} runs only as a whole: --recompute does not apply to it"
+                )
             yield None
             return
+        inside = can.mode == "inside"
         sites = find_head_sites(model)
-        with PartialForward(model, sites, can.outputs, inside=can.mode == "inside") as forward:
+        with PartialForward(
+            model, sites, can.outputs, inside=inside, recompute=recompute
+        ) as forward:
             yield forward
 
 
@@ -174,10 +191,10 @@ def _find_out(model: nn.Module, sites: HeadSites) -> Ability:
     if not sites.layers:
         return Ability("whole")
     size = int(model.get_input_embeddings().weight.shape[0])  # type: ignore[operator]
-    ids = [[(7 * i + 3 * j + 1) % size for j in range(5)] for i in range(2)]
+    ids = [[(7 * i * (j > 1) + 3 * j + 1) % size for j in range(5)] for i in range(2)]
     rows = [TokenRow(tuple(ids[0]), (False, False, True, False, True))]
     rows.append(TokenRow(tuple(ids[1][:4]), (False, False, False, True)))
-    batch = collate(rows, 0).to(input_device(model))
+    batch = ready(model, collate(rows, 0))
     gates = _trial_gates(sites).to(batch.input_ids.device)
     outputs, projects = _outputs(model, sites, batch)
     with_gates = AttachedGates(model, sites, gates.repeat_interleave(2, dim=0))
@@ -196,8 +213,31 @@ def _find_out(model: nn.Module, sites: HeadSites) -> Ability:
             logger.debug("%s cannot run from %s: %s", type(model).__name__, mode, error)
             continue
         if _agree(found, expected, next(model.parameters()).dtype):
-            return Ability(mode, outputs)
+            return Ability(mode, outputs, _shareable(model, rows))
     return Ability("whole")
+
+
+def _shareable(model: nn.Module, rows: list[TokenRow]) -> int:
+    """Up to which length rows may share their beginning: what any window of attention spans."""
+    try:
+        apart, together = (
+            target_scores(model, ready(model, batch)).logprobs
+            for batch in (collate(rows, 0), collate_shared(rows, 2))
+        )
+    except Exception as error:  # masks and positions of our own are too much for some models
+        logger.debug("%s cannot share beginnings: %s", type(model).__name__, error)
+        return 0
+    if not torch.allclose(apart, together, atol=1e-4 if apart.dtype.itemsize > 2 else 0.05):
+        return 0
+    config = text_config(model)
+    spans = [getattr(config, name, None) for name in ("sliding_window", "attention_chunk_size")]
+    return min([LONGEST_PACK, *(span for span in spans if isinstance(span, int))])
+
+
+def ready(model: nn.Module, batch: Batch) -> Batch:
+    """A batch on the model's device, in its precision."""
+    weight = model.get_input_embeddings().weight  # type: ignore[operator]
+    return batch.to(weight.device, weight.dtype)
 
 
 def _trial_gates(sites: HeadSites) -> Float[Tensor, "matrix layer head"]:

@@ -43,6 +43,10 @@ class OutputError(ChgError):
     """A file or folder cannot be written."""
 
 
+class MemoryRunsOutError(ChgError):
+    """A single row does not fit into memory."""
+
+
 class DivergedError(ChgError):
     """The loss became NaN or infinite; `last_good` holds the gates before that update."""
 

@@ -15,7 +15,7 @@ from chg.architectures import find_head_sites, input_device
 from chg.branches import grow, row_keys
 from chg.data.batches import Batch, batches
 from chg.data.tokens import TokenData
-from chg.engine import partial_forward, score_tree
+from chg.engine import ability, partial_forward, ready, score_tree
 from chg.foreign import AnyModel, stock_model
 from chg.gate_wrapper import attach, frozen, gate_shape, gated
 from chg.objectives import TargetScores, target_scores
@@ -86,8 +86,9 @@ def evaluate_gates(
     with frozen(model), partial_forward(model) as forward:
         slab = slab or (SLAB if device.type == "cpu" else SLAB_ON_ACCELERATOR)
         tree = None if forward is None else grow(list(gates))
-        for indices, batch in batches(data, batch_size, slab // gates.shape[-1]):
-            batch = batch.to(device)
+        shareable = ability(model).shareable
+        for indices, batch in batches(data, batch_size, slab // gates.shape[-1], shareable):
+            batch = ready(model, batch)
             if forward is None or tree is None:
                 scored = _score_plainly(model, gates, batch)
             else:

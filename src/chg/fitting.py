@@ -20,11 +20,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from chg.architectures import input_device
 from chg.config import FitConfig
-from chg.data.batches import Batch, shuffled_batches
-from chg.data.tokens import TokenData
-from chg.engine import partial_forward
+from chg.data.batches import MicroBatch, gather, micro_batches, shuffled_rows
+from chg.data.tokens import TokenData, TokenRow
+from chg.engine import ability, partial_forward, ready
 from chg.errors import ConfigError
 from chg.evaluation import evaluate, evaluate_gates
 from chg.foreign import AnyModel, stock_model
@@ -104,17 +103,16 @@ def fit_gates(
     began = time.perf_counter()
     tokens = 0
 
-    def counted(updates: Iterator[list[Batch]]) -> Iterator[list[tuple[Batch, float]]]:
+    def counted(updates: Iterator[list[MicroBatch]]) -> Iterator[list[MicroBatch]]:
         nonlocal tokens
-        for micro_batches in updates:
-            rows = sum(len(b) for b in micro_batches)
-            tokens += sum(b.num_tokens for b in micro_batches)
-            yield [(b, len(b) / rows) for b in micro_batches]
+        for update in updates:
+            tokens += sum(len(row.ids) for passes in update for row in passes.sides[0])
+            yield update
 
     updates = counted(update_batches(data, config, total))
     try:
-        with partial_forward(model) as forward:
-            loss = _nll(model, forward)
+        with partial_forward(model, config.recompute) as forward:
+            loss = _nll(model, data.pad_id, forward)
             logits = optimise_gates(model, start, updates, total, loss, config, watch)
     finally:
         watch.close()
@@ -139,17 +137,17 @@ def total_updates(config: FitConfig, rows: int) -> int:
     return total
 
 
-def update_batches(data: TokenData, config: Any, total: int) -> Iterator[list[Batch]]:
+def update_batches(data: TokenData, config: FitConfig, total: int) -> Iterator[list[MicroBatch]]:
     """The micro-batches of `total` updates, epoch after epoch, in an order drawn from the seed."""
     generator = torch.Generator().manual_seed(config.seed)
     done = 0
     while True:
-        group: list[Batch] = []
-        epoch = list(shuffled_batches(data, config.batch_size, generator))
-        for i, batch in enumerate(epoch, start=1):
-            group.append(batch)
+        group: list[list[TokenRow]] = []
+        epoch = list(shuffled_rows(data, config.batch_size, generator))
+        for i, rows in enumerate(epoch, start=1):
+            group.append(rows)
             if len(group) == config.grad_accum_steps or i == len(epoch):
-                yield group
+                yield micro_batches(group, config.batch_tokens)
                 done += 1
                 if done == total:
                     return
@@ -157,13 +155,13 @@ def update_batches(data: TokenData, config: Any, total: int) -> Iterator[list[Ba
 
 
 def _nll(
-    model: nn.Module, forward: PartialForward | None
-) -> Callable[[Tensor, tuple[Batch, float]], Tensor]:
-    device = input_device(model)
+    model: nn.Module, pad_id: int, forward: PartialForward | None
+) -> Callable[[Tensor, MicroBatch], Tensor]:
+    shareable = ability(model).shareable
 
-    def loss(gates: Tensor, micro_batch: tuple[Batch, float]) -> Tensor:
-        batch, share = micro_batch
-        return -logprobs_of_fits(model, gates, batch.to(device), forward).mean(1) * share
+    def loss(gates: Tensor, micro_batch: MicroBatch) -> Tensor:
+        batch = ready(model, gather(micro_batch.sides[0], pad_id, shareable))
+        return -logprobs_of_fits(model, gates, batch, forward).mean(1) * micro_batch.share
 
     return loss
 

@@ -11,9 +11,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 import torch
 from jaxtyping import Float
@@ -21,16 +21,18 @@ from torch import Tensor, nn
 
 from chg.architectures import input_device
 from chg.config import OptimiserConfig
-from chg.errors import DivergedError
+from chg.data.batches import MicroBatch
+from chg.errors import DivergedError, MemoryRunsOutError
 from chg.gate_wrapper import attach, existing_heads, frozen
 from chg.gates import LOGIT_BOUND
 from chg.objectives import gate_regulariser
+
+logger = logging.getLogger(__name__)
 
 START_RANGE = (0.02, 0.98)
 FINAL_RATE = 0.1
 GRADIENT_NORM = 1.0
 
-MicroBatch = TypeVar("MicroBatch")
 Loss = Callable[[Tensor, MicroBatch], Tensor]
 """`loss(gates [fit, layer, head], micro_batch) -> [fit]`, this micro-batch's share."""
 
@@ -68,7 +70,7 @@ def optimise_gates(
     start: Float[Tensor, "fit layer head"],
     updates: Iterable[Sequence[MicroBatch]],
     total_updates: int,
-    loss: Loss[MicroBatch],
+    loss: Loss,
     config: OptimiserConfig,
     on_update: Callable[[Update], None],
 ) -> Float[Tensor, "fit layer head"]:
@@ -90,6 +92,7 @@ def optimise_gates(
     full_rate = 2 * LOGIT_BOUND * config.lr
     adam = torch.optim.Adam([logits], lr=full_rate)
     attach(model, torch.ones(start.shape[1:])).remove()  # the check, once, before the work
+    passes = _Passes()
     with frozen(model):
         for step, micro_batches in enumerate(updates, start=1):
             done = (step - 1) / max(1, total_updates - 1)
@@ -98,9 +101,7 @@ def optimise_gates(
             adam.zero_grad()
             losses = torch.zeros(logits.shape[0], device=logits.device)
             for micro_batch in micro_batches:
-                share = loss(torch.sigmoid(logits), micro_batch).to(logits.device)
-                share.sum().backward()
-                losses += share.detach()
+                passes.run(loss, logits, micro_batch, losses)
             per_head = config.lambda_scale == "per_head"
             pressure = gate_regulariser(logits[:, exists], per_head=per_head)
             (config.lambda_reg * pressure).sum().backward()
@@ -111,6 +112,48 @@ def optimise_gates(
                     logits.clamp_(-LOGIT_BOUND, LOGIT_BOUND)
             on_update(Update(step, losses, logits_of_heads(), rate / (2 * LOGIT_BOUND)))
     return logits_of_heads().cpu()
+
+
+class _Passes:
+    """Forward and backward passes of as many rows as memory holds."""
+
+    def __init__(self) -> None:
+        self._rows: int | None = None
+
+    def run(self, loss: Loss, logits: Tensor, micro_batch: MicroBatch, losses: Tensor) -> None:
+        """Accumulate the gradient of a micro-batch, in halves where memory runs out.
+
+        Raises:
+            MemoryRunsOutError: it does so for a single row.
+        """
+        rows = len(micro_batch.sides[0])
+        if self._rows is None or rows <= self._rows:
+            try:
+                share = loss(torch.sigmoid(logits), micro_batch).to(logits.device)
+                share.sum().backward()
+                losses += share.detach()
+                return
+            except RuntimeError as error:
+                if not _out_of_memory(error):
+                    raise
+        # Outside of the handler, which would keep what the failed pass holds alive.
+        halves = micro_batch.halves()
+        if halves is None:
+            raise MemoryRunsOutError(
+                "memory runs out on a single row; try --recompute layer, a shorter --max_length, "
+                "or a lower --dtype"
+            )
+        if self._rows is None or rows <= self._rows:
+            self._rows = len(halves[1].sides[0])
+            logger.warning("memory ran out; going on with %d rows per pass", self._rows)
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+        for half in halves:
+            self.run(loss, logits, half, losses)
+
+
+def _out_of_memory(error: RuntimeError) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def _clip(logits: Tensor, step: int, losses: Tensor) -> None:

@@ -25,10 +25,14 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 from torch.utils.hooks import RemovableHandle
 
 from chg.architectures import HeadSite, HeadSites
+from chg.config import Recompute
+from chg.errors import ConfigError
 from chg.gate_wrapper import scale_heads
+from chg.layouts import FUSED_ACTIVATIONS
 
 
 @dataclass
@@ -89,15 +93,23 @@ class PartialForward:
         sites: its heads; `sites.layers` must be known.
         outputs: how its layers and attentions return what they return.
         inside: whether attentions return what their projection returns.
+        recompute: what a backward pass computes again in place of keeping it.
     """
 
     def __init__(
-        self, model: nn.Module, sites: HeadSites, outputs: Outputs, *, inside: bool
+        self,
+        model: nn.Module,
+        sites: HeadSites,
+        outputs: Outputs,
+        *,
+        inside: bool,
+        recompute: Recompute = "none",
     ) -> None:
         self.model = model
         self.sites = sites
         self.outputs = outputs
         self.inside = inside
+        self.recompute = recompute
         self._site_of = {site.layer: site for site in sites}
         self._pass: _Pass | None = None
         self._leaving: Tensor | None = None
@@ -121,6 +133,13 @@ class PartialForward:
             for i in self.outputs.layers:
                 layer = self.sites.layers[i]
                 self._patch(layer, self._layer(i, layer.forward))
+            mlps = self._mlps() if self.recompute == "mlp" else set()
+            for module in self.model.modules():
+                fused = FUSED_ACTIVATIONS.get(type(module).__name__)
+                if fused is not None:
+                    self._patch(module, fused)
+                if module in mlps:
+                    self._patch(module, self._recomputed(module.forward))
             for site in self.sites:
                 if self.inside:
                     self._patch(site.attention, self._attention(site, site.attention.forward))
@@ -220,7 +239,7 @@ class PartialForward:
     def _run_layer(
         self, now: _Pass, i: int, hidden: Tensor, call: Callable[[Tensor], Any]
     ) -> Tensor:
-        heads = None
+        heads = given = None
         if i == now.start and now.entering is not None:
             hidden, heads = now.entering.hidden, now.entering.heads
             if i > now.cut:
@@ -230,18 +249,29 @@ class PartialForward:
         site = self._site_of.get(i)
         if i > now.cut:
             assert site is not None
-            now.given = hidden.new_zeros(1, 1, site.num_heads * site.head_dim)
+            given = hidden.new_zeros(1, 1, site.num_heads * site.head_dim)
         elif i == now.cut and self.inside and site is not None:
             if heads is None:
                 heads = self._heads(now, i, hidden, call)
             hidden = _positions(hidden, now.scored)
             rows = now.scored // heads.shape[1]
-            now.given = scale_heads(
-                _positions(heads, now.scored), now.gates[rows, i, : site.num_heads], site
-            )
+            gates = now.gates[rows, i, : site.num_heads]
+            given = scale_heads(_positions(heads, now.scored), gates, site)
         elif heads is not None:
-            now.given = heads
-        hidden = _first(call(hidden))
+            given = heads
+
+        def run(hidden: Tensor, given: Tensor | None) -> Tensor:
+            self._pass, before = now, self._pass  # a backward pass may come here again
+            try:
+                now.given = given
+                return _first(call(hidden))
+            finally:
+                self._pass = before
+
+        if self.recompute == "layer" and torch.is_grad_enabled():
+            hidden = checkpoint(run, hidden, given, use_reentrant=False)
+        else:
+            hidden = run(hidden, given)
         if i == now.cut and (site is None or not self.inside):
             hidden = _positions(hidden, now.scored)
         return hidden
@@ -256,6 +286,37 @@ class PartialForward:
         finally:
             now.stop_at = None
         raise AssertionError("the projection was not run")
+
+    def _mlps(self) -> set[nn.Module]:
+        """The largest part of each layer that holds no attention of it.
+
+        Raises:
+            ConfigError: a layer has no such part.
+        """
+        found = set()
+        for site in self.sites:
+            parts = [
+                part
+                for part in self.sites.layers[site.layer].children()
+                if all(module is not site.attention for module in part.modules())
+            ]
+            sizes = {part: sum(p.numel() for p in part.parameters()) for part in parts}
+            largest = max(parts, key=lambda part: sizes[part])
+            if sizes[largest] * 2 < sum(sizes.values()):
+                raise ConfigError(
+                    f"the layers of {type(self.model).__name__} hold no MLP of their own; use "
+                    "--recompute layer"
+                )
+            found.add(largest)
+        return found
+
+    def _recomputed(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        def forward(*args: Any, **kwargs: Any) -> Any:
+            if self._pass is None or not torch.is_grad_enabled():
+                return original(*args, **kwargs)
+            return checkpoint(original, *args, use_reentrant=False, **kwargs)
+
+        return forward
 
     def _attention(self, site: HeadSite, original: Callable[..., Any]) -> Callable[..., Any]:
         def forward(*args: Any, **kwargs: Any) -> Any:

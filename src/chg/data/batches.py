@@ -1,15 +1,22 @@
-"""Batches: rows padded on the right, with their attention and target masks."""
+"""Batches: rows padded on the right, or sharing a common beginning, and what is scored in them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 
 import torch
 from jaxtyping import Int
 from torch import Tensor
 
 from chg.data.tokens import TokenData, TokenRow
+
+WORTH_SHARING = 1 / 3
+"""Share of the longest row that a common beginning must have, to be computed once."""
+
+LONGEST_PACK = 1024
+"""Tokens of rows that share a beginning in one row; attention looks at all pairs of them."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +27,8 @@ class Batch:
     """
 
     input_ids: Int[Tensor, "batch pos"]
-    attention_mask: Int[Tensor, "batch pos"]
+    attention_mask: Tensor
+    """`[batch, pos]`, 0 at padding; or `[batch, 1, pos, pos]`, added to attention scores."""
     scored: Int[Tensor, "target"]
     """Positions whose prediction of the next token is scored, as `row * length + pos`."""
     tokens: Int[Tensor, "target"]
@@ -28,42 +36,74 @@ class Batch:
     sequences: Int[Tensor, "target"]
     """The sequence each belongs to."""
     num_sequences: int
+    num_tokens: int
+    """Tokens of all sequences, without padding."""
+    position_ids: Int[Tensor, "batch pos"] | None = None
+    """Where the sequences share a beginning."""
 
     def __len__(self) -> int:
         return self.num_sequences
 
     @property
-    def num_tokens(self) -> int:
-        """Tokens without padding."""
-        return int(self.attention_mask.sum())
-
-    @property
     def inputs(self) -> dict[str, Tensor]:
         """What the model is called with."""
-        return {"input_ids": self.input_ids, "attention_mask": self.attention_mask}
+        inputs = {"input_ids": self.input_ids, "attention_mask": self.attention_mask}
+        return (
+            inputs if self.position_ids is None else {**inputs, "position_ids": self.position_ids}
+        )
 
-    def to(self, device: torch.device) -> Batch:
-        """The same batch on another device."""
+    def to(self, device: torch.device, dtype: torch.dtype | None = None) -> Batch:
+        """The same batch on another device; what is added to attention scores in another dtype."""
+        added = self.attention_mask.is_floating_point()
         return Batch(
             self.input_ids.to(device),
-            self.attention_mask.to(device),
+            self.attention_mask.to(device, dtype if added else None),
             self.scored.to(device),
             self.tokens.to(device),
             self.sequences.to(device),
             self.num_sequences,
+            self.num_tokens,
+            None if self.position_ids is None else self.position_ids.to(device),
         )
 
     def repeat(self, times: int) -> Batch:
         """All rows `times` over: row `r` of copy `k` is at `k * rows + r`."""
         copies = torch.arange(times, device=self.scored.device)[:, None]
+        # A mask of all pairs is large, and the same for all copies.
+        each = (times, *[1] * (self.attention_mask.dim() - 1))
+        shared = self.attention_mask.dim() == 4 and len(self.attention_mask) == 1
+        mask = self.attention_mask.expand(times, -1, -1, -1) if shared else None
         return Batch(
             self.input_ids.repeat(times, 1),
-            self.attention_mask.repeat(times, 1),
+            self.attention_mask.repeat(each) if mask is None else mask,
             (self.scored + copies * self.input_ids.numel()).flatten(),
             self.tokens.repeat(times),
             (self.sequences + copies * self.num_sequences).flatten(),
             times * self.num_sequences,
+            times * self.num_tokens,
+            None if self.position_ids is None else self.position_ids.repeat(times, 1),
         )
+
+
+@dataclass(frozen=True)
+class MicroBatch:
+    """Rows of one forward and backward pass of a fit."""
+
+    sides: tuple[Sequence[TokenRow], ...]
+    """One list of rows; of a contrastive fit two, whose rows are pairs."""
+    share: float
+    """Of the update's rows."""
+
+    def halves(self) -> tuple[MicroBatch, MicroBatch] | None:
+        """The same in two passes, or None where there is a single row left."""
+        rows = len(self.sides[0])
+        if rows == 1:
+            return None
+        middle = rows // 2
+        first = tuple(side[:middle] for side in self.sides)
+        second = tuple(side[middle:] for side in self.sides)
+        share = self.share * middle / rows
+        return MicroBatch(first, share), MicroBatch(second, self.share - share)
 
 
 def collate(rows: Sequence[TokenRow], pad_id: int) -> Batch:
@@ -81,18 +121,87 @@ def collate(rows: Sequence[TokenRow], pad_id: int) -> Batch:
     sequences, before = targets[:, 1:].nonzero(as_tuple=True)
     scored = sequences * longest + before
     tokens = input_ids[sequences, before + 1]
-    return Batch(input_ids, attention_mask, scored, tokens, sequences, len(rows))
+    num_tokens = sum(len(row.ids) for row in rows)
+    return Batch(input_ids, attention_mask, scored, tokens, sequences, len(rows), num_tokens)
+
+
+def collate_shared(rows: Sequence[TokenRow], prefix: int) -> Batch:
+    """Rows that begin with the same `prefix` tokens as one: those once, then every row's rest.
+
+    Each token attends to its own row's alone, at the positions they have there.
+    """
+    ends = [prefix]
+    for row in rows:
+        ends.append(ends[-1] + len(row.ids) - prefix)
+    length = ends[-1]
+    owner = torch.full((length,), -1)
+    positions = torch.arange(length)
+    ids = list(rows[0].ids[:prefix])
+    scored, tokens, sequences = [], [], []
+    for k, (row, start, end) in enumerate(zip(rows, ends, ends[1:], strict=False)):
+        ids += row.ids[prefix:]
+        owner[start:end] = k
+        positions[start:end] -= start - prefix
+        for j in range(1, len(row.ids)):
+            if row.scored[j]:
+                scored.append(j - 1 if j <= prefix else start + j - 1 - prefix)
+                tokens.append(row.ids[j])
+                sequences.append(k)
+    earlier = torch.ones(length, length, dtype=torch.bool).tril()
+    seen = earlier & ((owner == -1) | (owner == owner[:, None]))
+    mask = torch.zeros(1, 1, length, length).masked_fill_(~seen, torch.finfo(torch.float32).min)
+    return Batch(
+        torch.tensor(ids)[None],
+        mask,
+        torch.tensor(scored, dtype=torch.long),
+        torch.tensor(tokens, dtype=torch.long),
+        torch.tensor(sequences, dtype=torch.long),
+        len(rows),
+        sum(len(row.ids) for row in rows),
+        positions[None],
+    )
+
+
+def gather(rows: Sequence[TokenRow], pad_id: int, shareable: int = 0) -> Batch:
+    """Rows as one batch: sharing their beginning where that is worth it, otherwise padded.
+
+    Args:
+        rows: one at least.
+        pad_id: the token to pad with.
+        shareable: length up to which the model lets rows share (`Ability`).
+    """
+    if len(rows) > 1 and _worth_sharing(rows, shareable):
+        return collate_shared(rows, common_prefix(rows))
+    return collate(rows, pad_id)
+
+
+def common_prefix(rows: Sequence[TokenRow]) -> int:
+    """Tokens with which all rows begin."""
+    first, last = min(row.ids for row in rows), max(row.ids for row in rows)
+    return sum(
+        1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(first, last, strict=False))
+    )
 
 
 def batches(
-    data: TokenData, batch_size: int, tokens: int | None = None
+    data: TokenData, batch_size: int, tokens: int | None = None, shareable: int = 0
 ) -> Iterator[tuple[list[int], Batch]]:
     """All rows, longest first and grouped by length, with their indices in `data`.
 
-    Longest first, so that memory runs out at once or not at all. With `tokens`, only as many rows
-    go together as have that many, one at least.
+    Longest first, so that memory runs out at once or not at all.
+
+    Args:
+        data: the rows.
+        batch_size: rows of a batch at most.
+        tokens: tokens of a batch at most, where it holds more than one row.
+        shareable: length up to which rows may share a common beginning; those that do so are
+            grouped first, whatever `batch_size` is.
     """
     order = sorted(range(len(data)), key=lambda i: -len(data.rows[i].ids))
+    for indices in _sharing(data, shareable):
+        yield indices, gather([data.rows[i] for i in indices], data.pad_id, shareable)
+        taken = set(indices)
+        order = [i for i in order if i not in taken]
     start = 0
     while start < len(order):
         fitting = batch_size
@@ -103,24 +212,64 @@ def batches(
         yield indices, collate([data.rows[i] for i in indices], data.pad_id)
 
 
-def shuffled_batches(
+def _sharing(data: TokenData, shareable: int) -> Iterator[list[int]]:
+    """Groups of rows whose common beginning is worth sharing: neighbours in alphabetic order."""
+    order = sorted(range(len(data)), key=lambda i: data.rows[i].ids)
+    group: list[int] = []
+    for i in [*order, None]:
+        longer = [] if i is None else [*group, i]
+        if longer and _worth_sharing([data.rows[j] for j in longer], shareable):
+            group = longer
+            continue
+        if len(group) > 1:
+            yield group
+        group = [] if i is None else [i]
+
+
+def _worth_sharing(rows: Sequence[TokenRow], shareable: int) -> bool:
+    if len(rows) == 1:
+        return len(rows[0].ids) <= shareable
+    lengths = [len(row.ids) for row in rows]
+    prefix = common_prefix(rows)
+    packed = sum(lengths) - prefix * (len(rows) - 1)
+    fits = max(lengths) <= shareable and packed <= LONGEST_PACK
+    return fits and prefix >= WORTH_SHARING * max(lengths)
+
+
+def shuffled_rows(
     data: TokenData, batch_size: int, generator: torch.Generator
-) -> Iterator[Batch]:
-    """One epoch of batches in an order drawn from the generator."""
+) -> Iterator[list[TokenRow]]:
+    """One epoch, in an order drawn from the generator."""
     order = torch.randperm(len(data), generator=generator).tolist()
     for start in range(0, len(order), batch_size):
-        rows = [data.rows[i] for i in order[start : start + batch_size]]
-        yield collate(rows, data.pad_id)
+        yield [data.rows[i] for i in order[start : start + batch_size]]
 
 
-def endless_batches(
+def endless_rows(
     data: TokenData, batch_size: int, generator: torch.Generator
-) -> Iterator[Batch]:
-    """Full batches without end: shuffled epochs one after another, cut where a batch is full."""
+) -> Iterator[list[TokenRow]]:
+    """`batch_size` rows without end: shuffled epochs one after another, cut where it is full."""
     waiting: list[int] = []
     while True:
         while len(waiting) < batch_size:
             waiting += torch.randperm(len(data), generator=generator).tolist()
-        rows = [data.rows[i] for i in waiting[:batch_size]]
+        yield [data.rows[i] for i in waiting[:batch_size]]
         waiting = waiting[batch_size:]
-        yield collate(rows, data.pad_id)
+
+
+def micro_batches(
+    groups: Sequence[Sequence[TokenRow]], tokens: int | None = None
+) -> list[MicroBatch]:
+    """The passes of one update: its groups of rows, or as many rows as have so many tokens.
+
+    With `tokens`, rows of like length go together.
+    """
+    total = sum(len(group) for group in groups)
+    if tokens is not None:
+        ordered = sorted((row for group in groups for row in group), key=lambda row: -len(row.ids))
+        groups, start = [], 0
+        while start < len(ordered):
+            fitting = max(1, tokens // len(ordered[start].ids))
+            groups.append(ordered[start : start + fitting])
+            start += fitting
+    return [MicroBatch((rows,), len(rows) / total) for rows in groups]
