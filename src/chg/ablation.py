@@ -12,23 +12,27 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from chg.config import UNIT_NAMES, AblationConfig
 from chg.data.tokens import TokenData
-from chg.errors import GateError, ModelError
+from chg.engine import ability
+from chg.errors import ConfigError, GateError, ModelError
+from chg.estimate import estimate_scores
 from chg.evaluation import SequenceScores, evaluate_gates
 from chg.foreign import AnyModel, stock_model
 from chg.gate_wrapper import attach, existing_heads
 from chg.gates import HeadGates
+from chg.precision import multiplying_in
 from chg.progress import progress_bar
 from chg.provenance import describe_config, describe_model, package_versions
-from chg.results import AblationResult, HeadScore, Step
+from chg.results import AblationResult, HeadScore, Method, Step
 
 Head = tuple[int, int]
 
@@ -71,38 +75,42 @@ def ablate_heads(
             "fitted with another --unit"
         )
     attach(model, baseline).remove()  # the checks, once, before the work
+    method: Method = "screening" if config.screening else "exact"
+    if config.mode == "estimate":
+        method = "estimate"
+    if config.confirm and method == "exact":
+        raise ConfigError("--confirm follows --dtype bfloat16 or --mode estimate; this is exact")
     heads = head_order(config, exists)
-    matrices = _matrices(config, baseline, heads)
     began = time.perf_counter()
-    with progress_bar(len(heads), "ablating heads", show=show_progress, unit="head") as bar:
-        scores = evaluate_gates(
-            model,
-            data,
-            matrices,
-            batch_size=config.batch_size,
-            on_progress=lambda share: bar.update(share * len(heads)),
-        )
-    if not all(np.isfinite(score.mean_target_logprob) for score in scores):
-        raise ModelError(
-            "the model's log-probabilities are NaN or infinite; try --dtype float32, or check the "
-            "model"
-        )
+    job = _Job(model, data, config, baseline, show_progress)
+    if config.mode == "sequential":
+        scores = job.evaluate(heads)
+        scored: tuple[HeadScore, ...] = ()
+    elif method == "estimate":
+        scored, metric = job.estimate(heads)
+    else:
+        scores = job.evaluate(heads)
+        scored = _head_scores(heads, scores, exact=method == "exact")
+    if method != "estimate":
+        metric = scores[0].mean_target_logprob
+    if config.confirm:
+        scored, metric = job.confirm(scored)
     seconds = time.perf_counter() - began
-    individual = config.mode == "individual"
     return AblationResult(
         mode=config.mode,
         model=describe_model(model)["model"],
         dataset=data.name,
-        baseline=scores[0].mean_target_logprob,
+        baseline=metric,
         num_sequences=len(data),
         num_target_tokens=data.num_target_tokens,
         seconds=seconds,
         num_layers=exists.shape[0],
         num_heads=exists.shape[1],
         unit=config.unit,
-        order=None if individual else config.ablation_order,
-        heads=_head_scores(heads, scores) if individual else (),
-        steps=() if individual else _steps(heads, scores),
+        method=method,
+        order=config.ablation_order if config.mode == "sequential" else None,
+        heads=scored,
+        steps=_steps(heads, scores) if config.mode == "sequential" else (),
         metadata={
             **describe_model(model),
             "data_fingerprint": data.fingerprint,
@@ -116,12 +124,83 @@ def ablate_heads(
 def head_order(config: AblationConfig, exists: Bool[Tensor, "layer head"]) -> list[Head]:
     """The order in which heads are taken out; individual ablation goes forward."""
     heads: list[Head] = [(layer, head) for layer, head in exists.nonzero().tolist()]
-    if config.mode == "individual" or config.ablation_order == "forward":
+    if config.mode != "sequential" or config.ablation_order == "forward":
         return heads
     if config.ablation_order == "backward":
         return heads[::-1]
     shuffled = np.random.default_rng(config.seed).permutation(len(heads))
     return [heads[i] for i in shuffled]
+
+
+class _Job:
+    """Evaluations of one ablation run, each with its progress bar."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        data: TokenData,
+        config: AblationConfig,
+        baseline: Tensor,
+        show: bool,
+    ) -> None:
+        self._model = model
+        self._data = data
+        self._config = config
+        self._baseline = baseline
+        self._show = show
+
+    def evaluate(self, heads: list[Head], *, exactly: bool = False) -> list[SequenceScores]:
+        """The scores at the baseline and with heads taken out, screened if the settings say so."""
+        config = self._config
+        screening = config.screening and not exactly
+        ability(self._model)  # found out in the model's own precision
+        precision: AbstractContextManager[None] = nullcontext()
+        if screening or exactly:
+            precision = multiplying_in(self._model, torch.bfloat16 if screening else torch.float32)
+        what = "confirming heads" if exactly else "ablating heads"
+        with precision, progress_bar(len(heads), what, show=self._show, unit="head") as bar:
+            scores = evaluate_gates(
+                self._model,
+                self._data,
+                _matrices(config, self._baseline, heads),
+                batch_size=config.batch_size,
+                controls=screening and config.mode == "individual",
+                on_progress=lambda share: bar.update(share * len(heads)),
+            )
+        if not all(np.isfinite(score.mean_target_logprob) for score in scores):
+            raise ModelError(
+                "the model's log-probabilities are NaN or infinite; try --dtype float32, or check "
+                "the model"
+            )
+        return scores
+
+    def estimate(self, heads: list[Head]) -> tuple[tuple[HeadScore, ...], float]:
+        """Estimated scores, and the metric at the baseline."""
+        with progress_bar(100, "estimating scores", show=self._show, unit="%") as bar:
+            scores, metric = estimate_scores(
+                self._model,
+                self._data,
+                self._baseline,
+                batch_size=self._config.batch_size,
+                on_progress=lambda share: bar.update(100 * share),
+            )
+        if not bool(scores.isfinite().all()):
+            raise ModelError("the gradients are NaN or infinite; try --dtype float32")
+        return tuple(
+            HeadScore(layer, head, float(scores[layer, head]), None, exact=False)
+            for layer, head in heads
+        ), metric
+
+    def confirm(self, scored: tuple[HeadScore, ...]) -> tuple[tuple[HeadScore, ...], float]:
+        """The same scores, those of the strongest and of the most neutral heads exact."""
+        ranked = sorted(scored, key=lambda head: abs(head.score))
+        count = self._config.confirm
+        chosen = {(head.layer, head.head) for head in [*ranked[:count], *ranked[-count:]]}
+        heads = sorted(chosen)
+        scores = self.evaluate(heads, exactly=True)
+        exact = {(h.layer, h.head): h for h in _head_scores(heads, scores, exact=True)}
+        merged = tuple(exact.get((head.layer, head.head), head) for head in scored)
+        return merged, scores[0].mean_target_logprob
 
 
 def _matrices(
@@ -130,7 +209,7 @@ def _matrices(
     yield baseline
     gates = baseline.clone()
     for layer, head in heads:
-        if config.mode == "individual":
+        if config.mode != "sequential":
             gates = baseline.clone()
         gates[layer, head] = 0
         yield gates.clone()
@@ -148,10 +227,12 @@ def score_difference(after: SequenceScores, before: SequenceScores) -> tuple[flo
     return float(score), float(np.sqrt(n / (n - 1) * (residuals**2).sum()) / tokens)
 
 
-def _head_scores(heads: list[Head], scores: list[SequenceScores]) -> tuple[HeadScore, ...]:
+def _head_scores(
+    heads: list[Head], scores: list[SequenceScores], *, exact: bool
+) -> tuple[HeadScore, ...]:
     baseline, *ablated = scores
     return tuple(
-        HeadScore(layer, head, *score_difference(after, baseline))
+        HeadScore(layer, head, *score_difference(after, baseline), exact=exact)
         for (layer, head), after in zip(heads, ablated, strict=True)
     )
 

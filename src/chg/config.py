@@ -18,8 +18,9 @@ DEFAULT_DATASET_CONFIG = "wikitext-2-raw-v1"
 Dtype = Literal["auto", "float32", "bfloat16", "float16", "float64"]
 """auto: float32 on a CPU, the checkpoint's own elsewhere. Gates and the loss are float32 always."""
 
-AblationMode = Literal["individual", "sequential"]
-"""individual: every head alone. sequential: one after another, each left out from then on."""
+AblationMode = Literal["individual", "sequential", "estimate"]
+"""individual: every head alone. sequential: one after another, each left out from then on.
+estimate: every head alone, from gradients in place of ablation."""
 
 AblationOrder = Literal["forward", "backward", "random"]
 """forward: layer 0 up, head 0 up. backward: the exact reverse. random: drawn from the seed."""
@@ -203,18 +204,30 @@ class AblationConfig:
     """Which heads are taken out, in which way."""
 
     mode: AblationMode = "individual"
-    """individual: every head alone; sequential: one after another, left out from then on."""
+    """individual: every head alone; sequential: one after another, left out from then on;
+    estimate: every head alone, guessed from a few gradients for a first look."""
     ablation_order: AblationOrder = "forward"
     """Order of sequential ablation; random follows the seed."""
     unit: Unit = "head"
     """What is taken out: a query head, or a kv_group of heads that share keys and values."""
     batch_size: int = 4
-    """Rows per forward pass."""
+    """Rows per forward pass at most; rows that begin alike go together in any number."""
+    screening: bool = False
+    """Multiply matrices in bfloat16, for a faster look; --dtype bfloat16 means this."""
+    confirm: int = 0
+    """After screening or an estimate, score this many of the strongest heads, and of those nearest
+    to zero, exactly."""
     seed: int = 42
     """Seed of the random order and of the choice of rows."""
 
     def __post_init__(self) -> None:
         _positive(batch_size=self.batch_size)
+        if self.confirm < 0:
+            raise ConfigError(f"--confirm must be 0 or more, got {self.confirm}")
+        if self.confirm and self.mode == "sequential":
+            raise ConfigError("--confirm scores heads alone; use --mode individual or estimate")
+        if self.screening and self.mode == "estimate":
+            raise ConfigError("an estimate is not screened; give --screening or --mode estimate")
 
 
 @dataclass(frozen=True)

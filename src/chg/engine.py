@@ -99,6 +99,8 @@ def score_tree(
     gates: Float[Tensor, "matrix layer head"],
     batch: Batch,
     slab: int,
+    *,
+    controls: bool = False,
 ) -> Iterator[tuple[list[int], TargetScores]]:
     """Score a batch under every gate matrix.
 
@@ -108,35 +110,45 @@ def score_tree(
         gates: on the device of the model's input.
         batch: rows, on that device.
         slab: tokens per pass, about.
+        controls: compute each branch's parent once more in the same slab, and score the branch by
+            its difference, so that rounding that depends on a slab's shape cancels.
 
     Yields:
         Matrices that ran together, and their scores, in rows `matrix-of-these * len(batch) + row`.
     """
     rows, length = batch.input_ids.shape
     waiting = _Waiting(forward, gates, rows, max(1, slab // (rows * length)))
-    waiting.add(root, None, 0)
+    waiting.add(root, None, None, 0)
+    against = _Controls(len(batch.tokens)) if controls else None
     while waiting:
-        (start, cut), branches, entering = waiting.take()
-        of_rows = gates[[branch.matrix for branch in branches]].repeat_interleave(rows, dim=0)
-        many = batch.repeat(len(branches))
-        forks = sorted({fork for branch in branches for fork in branch.forks})
+        (start, cut), members = waiting.take()
+        ran = [*members, *against.of(members)] if against else members
+        matrices = [member.branch.matrix for member in ran]
+        of_rows = gates[matrices].repeat_interleave(rows, dim=0)
+        many = batch.repeat(len(ran))
         keep = {
-            fork: [i for i, branch in enumerate(branches) if fork in branch.forks] for fork in forks
+            fork: [i for i, member in enumerate(members) if fork in member.branch.forks]
+            for fork in sorted({fork for member in members for fork in member.branch.forks})
         }
         leaving, kept = forward.run(
             many.inputs,
             of_rows,
             many.scored,
             start=start,
-            entering=entering,
+            entering=waiting.state_of(ran),
             cut=cut,
             keep={fork: _rows_of(held, rows, of_rows.device) for fork, held in keep.items()},
         )
         for fork, held in keep.items():
             for place, i in enumerate(held):
-                waiting.add_children(branches[i], fork, kept[fork], place)
-        del kept, entering
-        yield [branch.matrix for branch in branches], score_leaving(forward.head, leaving, many)
+                for child in members[i].branch.children:
+                    if child.start == fork:
+                        waiting.add(child, members[i].branch, kept[fork], place)
+        del kept
+        scores = score_leaving(forward.head, leaving, many)
+        if against:
+            scores = against.correct(members, scores, batch.repeat(len(members)))
+        yield matrices[: len(members)], scores
 
 
 def _rows_of(members: Sequence[int], rows: int, device: torch.device) -> Tensor:
@@ -145,45 +157,89 @@ def _rows_of(members: Sequence[int], rows: int, device: torch.device) -> Tensor:
     return (first + torch.arange(rows, device=device)).flatten()
 
 
+@dataclass(frozen=True)
+class _Member:
+    """A branch that can run, and where its state is; the root has none."""
+
+    branch: Branch
+    parent: Branch | None
+    state: State | None
+    place: int
+
+
 class _Waiting:
-    """Branches whose parents have run, with the states they start from."""
+    """Branches whose parents have run."""
 
     def __init__(self, forward: PartialForward, gates: Tensor, rows: int, size: int) -> None:
         self._forward = forward
         self._rows = rows
         self._open = (gates != 0).any(-1).cpu()
         self._size = size
-        self._at: dict[tuple[int, int], list[tuple[Branch, State | None, int]]] = defaultdict(list)
+        self._at: dict[tuple[int, int], list[_Member]] = defaultdict(list)
 
     def __bool__(self) -> bool:
         return bool(self._at)
 
-    def add(self, branch: Branch, state: State | None, place: int) -> None:
+    def add(self, branch: Branch, parent: Branch | None, state: State | None, place: int) -> None:
         opened = self._open[branch.matrix].nonzero().flatten().tolist()
         cut = self._forward.cut_for([*opened, *branch.forks])
-        self._at[branch.start, cut].append((branch, state, place))
+        self._at[branch.start, cut].append(_Member(branch, parent, state, place))
 
-    def add_children(self, parent: Branch, fork: int, state: State, place: int) -> None:
-        for child in parent.children:
-            if child.start == fork:
-                self.add(child, state, place)
-
-    def take(self) -> tuple[tuple[int, int], list[Branch], State | None]:
-        """The next slab: from the highest layer that fills one, otherwise from the lowest."""
-        full = [key for key, branches in self._at.items() if len(branches) >= self._size]
+    def take(self) -> tuple[tuple[int, int], list[_Member]]:
+        """The next slab, with its start and cut: from the highest layer that fills one, otherwise
+        from the lowest."""
+        full = [key for key, members in self._at.items() if len(members) >= self._size]
         key = max(full) if full else min(self._at)
         taken, rest = self._at[key][: self._size], self._at[key][self._size :]
         if rest:
             self._at[key] = rest
         else:
             del self._at[key]
-        branches = [branch for branch, _, _ in taken]
-        if taken[0][1] is None:
-            return key, branches, None
-        joined = State.join(
-            [state.rows(place * self._rows, self._rows) for _, state, place in taken if state]
-        )
-        return key, branches, joined
+        return key, taken
+
+    def state_of(self, members: Sequence[_Member]) -> State | None:
+        """The states that the members of a slab start from, one after another."""
+        states = [
+            member.state.rows(member.place * self._rows, self._rows)
+            for member in members
+            if member.state is not None
+        ]
+        return State.join(states) if states else None
+
+
+class _Controls:
+    """Parents computed once more beside their branches, and the branches' scores against them."""
+
+    def __init__(self, targets: int) -> None:
+        self._targets = targets
+        self._final: dict[int, Tensor] = {}
+
+    def of(self, members: Sequence[_Member]) -> list[_Member]:
+        """One control per parent, starting where its branches do."""
+        return [
+            _Member(Branch(parent.matrix, member.branch.start), None, member.state, member.place)
+            for parent, member in {m.parent: m for m in members}.items()
+            if parent is not None
+        ]
+
+    def correct(
+        self, members: Sequence[_Member], scores: TargetScores, batch: Batch
+    ) -> TargetScores:
+        """The members' scores, each by its difference from its control."""
+        logprobs = scores.logprobs.view(-1, self._targets)
+        controls = iter(logprobs[len(members) :])
+        control_of = {m.parent: None for m in members if m.parent is not None}
+        found = {parent: next(controls) for parent in control_of}
+        corrected = []
+        for member, own in zip(members, logprobs, strict=False):
+            parent = member.parent
+            value = own if parent is None else own - found[parent] + self._final[parent.matrix]
+            corrected.append(value)
+            if member.branch.children:
+                self._final[member.branch.matrix] = value
+        correct = scores.correct[: len(members) * self._targets]
+        sequences = batch.sequences.to(correct.device)
+        return TargetScores(torch.cat(corrected), correct, sequences, batch.num_sequences)
 
 
 def _find_out(model: nn.Module, sites: HeadSites) -> Ability:

@@ -59,6 +59,7 @@ def evaluate_gates(
     *,
     batch_size: int = 4,
     slab: int | None = None,
+    controls: bool = False,
     on_progress: Callable[[float], None] | None = None,
 ) -> list[SequenceScores]:
     """Score the data under each gate matrix.
@@ -72,6 +73,8 @@ def evaluate_gates(
         gate_matrices: gates in [0, 1], each `[layer, head]`, or `[layer, kv_group]`.
         batch_size: rows that run together at most; the result does not depend on it.
         slab: tokens per pass, about; chosen for the device if not given.
+        controls: score each matrix by its difference from the first one computed beside it, so that
+            rounding cancels; for low precision.
         on_progress: called with the share of the work that each pass did.
 
     Raises:
@@ -92,7 +95,7 @@ def evaluate_gates(
             if forward is None or tree is None:
                 scored = _score_plainly(model, gates, batch)
             else:
-                scored = score_tree(forward, tree, gates, batch, slab)
+                scored = score_tree(forward, tree, gates, batch, slab, controls=controls)
             for matrices, scores in scored:
                 totals.add(matrices, indices, scores)
                 if on_progress is not None:

@@ -6,7 +6,7 @@ import dataclasses
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,8 @@ from chg.errors import ResultsError
 from chg.files import atomic_path
 
 FORMAT_VERSION = 1
+Method = Literal["exact", "screening", "estimate"]
+"""exact: in the model's own precision. screening: multiplied in bfloat16. estimate: gradients."""
 METRIC = "mean_target_logprob"
 
 
@@ -27,7 +29,9 @@ class HeadScore:
     head: int
     score: float
     stderr: float | None
-    """Standard error over sequences; None for a single sequence."""
+    """Standard error over sequences; None for a single sequence, and for an estimate."""
+    exact: bool = True
+    """False where it was only screened or estimated."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,8 @@ class AblationResult:
     """Columns of it: the most heads of any layer."""
     unit: Unit = "head"
     """What was taken out: a query head, or a `kv_group` of them."""
+    method: Method = "exact"
+    """How heads were scored that are not marked exact."""
     metric: str = METRIC
     order: str | None = None
     heads: tuple[HeadScore, ...] = ()
@@ -104,6 +110,26 @@ class AblationResult:
             matrix[head.layer, head.head] = np.nan if head.stderr is None else head.stderr
         return matrix
 
+    @property
+    def exact(self) -> NDArray[np.bool_]:
+        """`[layer, head]`: whether the score was neither screened nor estimated."""
+        matrix = np.full(self.shape, self.method == "exact")
+        for head in self.heads:
+            matrix[head.layer, head.head] = head.exact
+        return matrix
+
+    @property
+    def method_note(self) -> str:
+        """What is to be known of scores that are not exact; empty where all are."""
+        if self.method == "exact":
+            return ""
+        note = {
+            "screening": "screened in bfloat16; rounding is as large as the weakest heads' scores",
+            "estimate": "estimated from gradients, not ablated",
+        }[self.method]
+        confirmed = sum(head.exact for head in self.heads)
+        return f"{note}; {confirmed} of {len(self.heads)} heads confirmed exactly"
+
     def save(self, path: str | Path) -> Path:
         """Write as JSON, atomically.
 
@@ -111,7 +137,7 @@ class AblationResult:
             OutputError: `path` cannot be written.
         """
         content = {"format_version": FORMAT_VERSION, **dataclasses.asdict(self)}
-        for name in ("order", "steps") if self.mode == "individual" else ("heads",):
+        for name in ("order", "steps") if self.mode != "sequential" else ("heads",):
             del content[name]
         with atomic_path(path) as temporary:
             text = json.dumps(content, indent=1, allow_nan=False)

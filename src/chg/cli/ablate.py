@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = """\
   chg ablate --model gpt2 --gates gates_init.pt --output ablation_results.json
+  chg ablate --model gpt2 --dtype bfloat16 --confirm 20 --output screened.json
   chg ablate --model gpt2 --mode sequential --ablation_order backward --output backward.json"""
 
 SHOWN = 5
@@ -70,15 +71,18 @@ def run(command: Command) -> None:
     out = ensure_writable(command.output.output)
     gates = load_gates(command.output.gates)
     seed = command.ablation.seed
+    model_config, config = command.model, command.ablation
+    if model_config.dtype == "bfloat16" and config.mode != "estimate":
+        # The weights stay as they are stored, so that --confirm has them.
+        model_config = replace(model_config, dtype="auto")
+        config = replace(config, screening=True)
     if command.output.prompts_file:
-        model, tokenizer = load_checked_model(command.model, gates)
+        model, tokenizer = load_checked_model(model_config, gates)
         max_length = command.data.max_length
         data = load_prompts(command.output.prompts_file, tokenizer, max_length=max_length)
     else:
-        model, _, data = load_inputs(command.model, command.data, seed, gates)
-    result = ablate_heads(
-        model, data, command.ablation, gates=gates, show_progress=not command.output.quiet
-    )
+        model, _, data = load_inputs(model_config, command.data, seed, gates)
+    result = ablate_heads(model, data, config, gates=gates, show_progress=not command.output.quiet)
     settings = flat_settings(command)
     replace(result, metadata={**result.metadata, "configuration": settings}).save(out)
     _print(result)
@@ -90,6 +94,8 @@ def _print(result: AblationResult) -> None:
         f"baseline {result.baseline:.4f} nats per token over {result.num_target_tokens:,} target "
         f"tokens of {result.num_sequences} sequences; {result.seconds:.1f} s"
     )
+    if result.method_note:
+        say(f"scores are {result.method_note}")
     if result.mode == "sequential":
         last = result.steps[-1]
         worst = min(result.steps, key=lambda step: step.delta)

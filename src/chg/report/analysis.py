@@ -39,7 +39,8 @@ class Analysis:
         """What a score is, with its unit."""
         if self.result.mode == "sequential":
             return f"change at the head's step, {self.result.order} order (nats per token)"
-        return "importance score (nats per token)"
+        how = {"exact": "", "screening": ", screened in bfloat16", "estimate": ", estimated"}
+        return f"importance score{how[self.result.method]} (nats per token)"
 
     @property
     def title(self) -> str:
@@ -124,6 +125,8 @@ def _rankings(
         "stderr": result.stderrs,
         "gate": gates,
     }
+    if result.method != "exact":
+        columns["exact"] = result.exact
     if taxonomy is not None:
         columns |= {
             "facilitation": taxonomy.facilitation,
