@@ -192,7 +192,11 @@ EXTRAS: dict[str, dict[str, Any]] = {
     "timm_wrapper": {"model_type": "siglip_vision_model", "hidden_size": 48},  # has no need of timm
     "xmod": {"default_language": "en_XX"},
     "zamba": {"num_hidden_layers": 8, "use_mamba_kernels": False},
-    "zamba2": {"layers_block_type": ["mamba", "hybrid"] * 2, "num_mem_blocks": 2},
+    "zamba2": {
+        "layers_block_type": ["mamba", "hybrid"] * 2,
+        "num_mem_blocks": 2,
+        "chunk_size": 8,  # the default pads a few tokens to 256
+    },
 }
 """what single families need beyond `SIZES`; a nested configuration gets that of its own type too"""
 
