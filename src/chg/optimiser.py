@@ -163,7 +163,7 @@ def _clip(logits: Tensor) -> Float[Tensor, "fit"]:
     """Clip the gradient of each gate matrix to norm 1; the norms before."""
     gradient = logits.grad
     assert gradient is not None
-    norms = gradient.flatten(1).norm(dim=1)
+    norms: Tensor = gradient.flatten(1).norm(dim=1)
     gradient *= (GRADIENT_NORM / norms.clamp(min=GRADIENT_NORM))[:, None, None]
     return norms
 
