@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, AutoModelForSeq2SeqLM
 
 from chg import AblationConfig, ablate_heads
-from chg.architectures import find_head_sites
+from chg.architectures import architecture_name, find_head_sites
 from chg.errors import ArchitectureError, GateError
 from chg.evaluation import evaluate_gates
 from chg.fitting import fit_gates
@@ -46,6 +46,9 @@ SETTINGS = {
     "laguna": {"num_attention_heads_per_layer": [4, 2, 4, 8]},
 }
 """settings beyond the tiny ones; a layer's own number of heads is in one family alone"""
+
+PARTLY_FLOAT32 = {"bamba", "deepseek_v4", "laguna", "longcat_flash", "mpt"}
+"""families that compute something in float32, whatever they are given"""
 
 TOLERANCE = 1e-8
 
@@ -191,12 +194,13 @@ def test_individual_ablation_equals_a_loop_of_weight_edits(decoder: nn.Module) -
     data, sites = ragged_data(3), find_head_sites(decoder)
     result = ablate_heads(decoder, data, show_progress=False)
     assert len(result.heads) == int(sites.existing().sum())
+    tolerance = 1e-6 if architecture_name(decoder) in PARTLY_FLOAT32 else 1e-9
     before = plain_sums(decoder, data).sum()
     for head in result.heads:
         closed = torch.ones(sites.shape, dtype=torch.float64)
         closed[head.layer, head.head] = 0
         score = (plain_sums(fold(decoder, closed), data).sum() - before) / data.num_target_tokens
-        assert head.score == pytest.approx(score, abs=1e-6)  # losses are in float32
+        assert head.score == pytest.approx(score, abs=tolerance)
 
 
 @pytest.mark.parametrize("model_type", sorted(HYBRIDS))

@@ -296,10 +296,10 @@ def test_inspect_estimates_memory_without_weights(
         return {name: float(size) * (1024 if unit == "G" else 1) for name, size, unit in lines}
 
     four, eight = estimate("--batch_size", "4"), estimate("--batch_size", "8")
-    assert four["weights"] == eight["weights"] == pytest.approx(4 * 50_000 * 256 / 2**20, rel=0.1)
+    assert four["weights"] == eight["weights"] == pytest.approx(4 * 50_000 * 256 / 2**20, rel=0.3)
     # What a batch holds for its backward pass, beside a piece of logits that does not grow.
-    assert 1.4 < eight["fit"] / four["fit"] < 2
-    assert estimate("--batch_size", "8", "--recompute", "layer")["fit"] < 0.8 * eight["fit"]
+    assert four["fit"] < eight["fit"] < 2 * four["fit"]
+    assert estimate("--batch_size", "8", "--recompute", "layer")["fit"] < four["fit"]
     assert 0 < eight["ablation"] < eight["fit"]
     assert main(["inspect", str(tmp_path), "--memory", "--length", "1"]) == 2
 
