@@ -27,6 +27,7 @@ from transformers.models.auto.modeling_auto import (
 )
 
 from chg.architectures import find_head_sites, is_encoder_decoder, text_decoder
+from chg.engine import ability
 from chg.errors import ArchitectureError
 from chg.files import atomic_path
 from chg.gate_wrapper import check_head_sites
@@ -67,9 +68,13 @@ def verdict(model_type: str, auto: Any) -> tuple[str, str]:
         return UNCHECKED if did_not_run else UNSUPPORTED, _first_line(error)
     except Exception as error:  # a class that does not even tell its input embedding
         return UNCHECKED, _first_line(error)
+    starts = ability(model).mode
     layers = f"{len(sites)} of {sites.num_layers} layers, " if len(sites) < sites.num_layers else ""
     first = sites[0]
-    return SUPPORTED, f"{layers}`{first.path}`, {first.num_heads} heads of {first.head_dim}"
+    return (
+        SUPPORTED,
+        f"{layers}`{first.path}`, {first.num_heads} heads of {first.head_dim}; {starts}",
+    )
 
 
 def _first_line(error: BaseException) -> str:
@@ -111,7 +116,8 @@ def main() -> None:
         "is built, and the check that runs whenever gates first meet a model runs on it (gates of",
         "1 leave the logits bit for bit as they were; a closed head empties its own slice and no",
         "other). Not checked means that no tiny model could be built, or none that runs on text",
-        "alone; the check then runs on your model.",
+        "alone; the check then runs on your model. The last word says how the engine runs it: with",
+        "passes that start inside layers, at the beginning of layers, or only as a whole.",
         "",
         "| model type | verdict | heads, or the reason |",
         "|---|---|---|",

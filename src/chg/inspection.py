@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from chg.architectures import architecture_name, find_head_sites
+from chg.engine import Mode, ability
 from chg.foreign import AnyModel, stock_model
 from chg.gate_wrapper import check_head_sites
 
@@ -27,6 +28,10 @@ class Inspection:
     parameters: int
     parameters_in_heads: int
     """Parameters of the attention modules."""
+    starts: Mode
+    """Where passes of the engine start: `inside` layers, at the beginning of `layers`, or of all."""
+    shareable: int
+    """Length up to which rows that begin alike share it; 0 if they cannot."""
 
 
 def inspect_model(model: AnyModel) -> Inspection:
@@ -38,6 +43,7 @@ def inspect_model(model: AnyModel) -> Inspection:
     model = stock_model(model)
     sites = find_head_sites(model)
     check_head_sites(model, sites)
+    can = ability(model)
     in_heads = {id(p): p.numel() for site in sites for p in site.attention.parameters()}
     return Inspection(
         architecture=architecture_name(model),
@@ -49,4 +55,6 @@ def inspect_model(model: AnyModel) -> Inspection:
         projections=tuple(site.path for site in sites),
         parameters=sum(p.numel() for p in model.parameters()),
         parameters_in_heads=sum(in_heads.values()),
+        starts=can.mode,
+        shareable=can.shareable,
     )

@@ -13,6 +13,13 @@ from chg.errors import ConfigError
 POSITIONAL = "model"
 """The setting that may be given without its flag, first."""
 
+STARTS = {
+    "inside": "passes start inside layers, and carry scored positions only to the end",
+    "layers": "passes start at layers",
+    "whole": "passes run through the whole model",
+}
+"""What the engine may do in a model, in words."""
+
 EXAMPLES = """\
   chg inspect builtin:tiny
   chg inspect meta-llama/Llama-3.2-1B --memory --batch_size 8 --length 1024"""
@@ -70,6 +77,8 @@ def run(command: Command) -> None:
     if with_heads < found.num_layers:
         layers += f", {with_heads} with softmax heads: {_listed(found.layers_with_heads)}"
     share = found.parameters_in_heads / found.parameters
+    shared = f"; rows of up to {found.shareable} tokens share their beginning"
+    shared = shared if found.shareable else ""
     say(f"model         {command.model.model} ({found.architecture})")
     say(f"layers        {layers}")
     say(f"heads         {_range(found.num_heads)} per layer, of {_range(found.head_dim)} values")
@@ -79,6 +88,7 @@ def run(command: Command) -> None:
     say(f"groups        {groups}")
     say(f"projection    {found.projections[0]} ... {found.projections[-1]}")
     say(f"parameters    {found.parameters:,}, {share:.0%} of them in attention modules")
+    say(f"engine        {STARTS[found.starts]}{shared}")
     say("check         passed: gates of 1 change no bit, a closed head empties its own slice alone")
 
 
