@@ -33,7 +33,7 @@ from chg.files import atomic_path
 from chg.gate_wrapper import check_head_sites
 from chg.layouts import NOT_TEXT_DECODERS
 
-SECONDS = 20
+SECONDS = 60
 """time a single class may take"""
 
 NO_SOFTMAX = ("falcon_mamba", "mamba", "mamba2", "rwkv", "xlstm")
@@ -63,12 +63,12 @@ def verdict(model_type: str, auto: Any) -> tuple[str, str]:
     try:
         sites = find_head_sites(model)
         check_head_sites(model, sites)
+        starts = ability(model).mode
     except ArchitectureError as error:
         did_not_run = error.__cause__ is not None
         return UNCHECKED if did_not_run else UNSUPPORTED, _first_line(error)
     except Exception as error:  # a class that does not even tell its input embedding
         return UNCHECKED, _first_line(error)
-    starts = ability(model).mode
     layers = f"{len(sites)} of {sites.num_layers} layers, " if len(sites) < sites.num_layers else ""
     first = sites[0]
     return (

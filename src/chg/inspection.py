@@ -29,7 +29,7 @@ class Inspection:
     parameters_in_heads: int
     """Parameters of the attention modules."""
     starts: Mode
-    """Where passes of the engine start: `inside` layers, at the beginning of `layers`, or of all."""
+    """Where the engine's passes start: `inside` layers, at the beginning of `layers`, or of all."""
     shareable: int
     """Length up to which rows that begin alike share it; 0 if they cannot."""
 
