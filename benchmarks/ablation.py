@@ -156,6 +156,15 @@ def peers(model: nn.Module, data: TokenData) -> dict[str, Callable[[], Any]]:
                 wrapped.lm_head.output.save()
 
         found["nnsight"] = trace
+    try:
+        from causal_head_gating import CHG
+    except ImportError:
+        pass
+    else:
+        wrapper = CHG(model)
+        masks = torch.ones(1, *gate_shape(model))
+        masks[0, 3, 3] = 0
+        found["nam-causal-head-gating"] = torch.no_grad()(functools.partial(wrapper, ids, masks))
     return found
 
 
