@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import statistics
 import subprocess
 import sys
@@ -151,10 +150,16 @@ def interleaved(
 
 
 def peak_megabytes(job: Callable[[], Any]) -> float:
-    """How far a job raises this process's peak of resident memory; for a fresh process."""
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    """How far a job raises this process's resident memory at its highest (Linux)."""
+    Path("/proc/self/clear_refs").write_text("5")  # the peak so far was loading the model
+    before = _resident("VmRSS")
     job()
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    return (_resident("VmHWM") - before) / 1024
+
+
+def _resident(name: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(name))
 
 
 def in_fresh_process(script: str, arguments: Sequence[str]) -> float:

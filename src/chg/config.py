@@ -210,7 +210,7 @@ class AblationConfig:
     """Order of sequential ablation; random follows the seed."""
     unit: Unit = "head"
     """What is taken out: a query head, or a kv_group of heads that share keys and values."""
-    batch_size: int = 4
+    batch_size: int = 16
     """Rows per forward pass at most; rows that begin alike go together in any number."""
     screening: bool = False
     """Multiply matrices in bfloat16, for a faster look; --dtype bfloat16 means this."""

@@ -29,7 +29,7 @@ def estimate_scores(
     data: TokenData,
     baseline: Float[Tensor, "layer unit"],
     *,
-    batch_size: int = 4,
+    batch_size: int = 16,
     on_progress: Callable[[float], None] | None = None,
 ) -> tuple[Float[Tensor, "layer unit"], float]:
     """Estimate every head's individual ablation score.

@@ -53,7 +53,7 @@ def evaluate_gates(
     data: TokenData,
     gate_matrices: Iterable[Float[Tensor, "layer head"]],
     *,
-    batch_size: int = 4,
+    batch_size: int = 16,
     slab: int | None = None,
     controls: bool = False,
     on_progress: Callable[[float], None] | None = None,
@@ -86,7 +86,8 @@ def evaluate_gates(
         slab = slab or slab_size(device)
         tree = None if forward is None else grow(list(gates))
         shareable = ability(model).shareable
-        for indices, batch in batches(data, batch_size, slab // gates.shape[-1], shareable):
+        tokens = slab if forward is None else slab // gates.shape[-1]
+        for indices, batch in batches(data, batch_size, tokens, shareable):
             batch = ready(model, batch)
             if forward is None or tree is None:
                 scored = _score_plainly(model, gates, batch)
@@ -104,7 +105,7 @@ def evaluate(
     data: TokenData,
     gates: Float[Tensor, "layer head"] | None = None,
     *,
-    batch_size: int = 4,
+    batch_size: int = 16,
 ) -> SequenceScores:
     """Score the data under one gate matrix, or ungated."""
     model = stock_model(model)

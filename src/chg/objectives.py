@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+from torch.nn import functional
 
 from chg.data.batches import Batch
 from chg.gate_wrapper import gated
@@ -71,8 +72,8 @@ def score_leaving(head: Head, leaving: Tensor, batch: Batch) -> TargetScores:
 Head = Callable[[Float[Tensor, "target 1 *width"]], Float[Tensor, "target vocab"]]
 """From what leaves the last layer to logits."""
 
-PIECE = 128
-"""Positions whose logits are alive at once."""
+PIECE = 256
+"""Positions whose logits are alive at once; half as many where gradients are too."""
 
 
 def _in_pieces(head: Head, leaving: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
@@ -91,8 +92,8 @@ class _ScoredInPieces(torch.autograd.Function):
     def forward(ctx: Any, leaving: Tensor, tokens: Tensor, head: Head) -> tuple[Tensor, Tensor]:
         pieces = []
         slopes = torch.empty_like(leaving)
-        start = 0
-        for hidden, wanted in zip(leaving.split(PIECE), tokens.split(PIECE), strict=True):
+        start, size = 0, max(1, PIECE // 2)
+        for hidden, wanted in zip(leaving.split(size), tokens.split(size), strict=True):
             with torch.enable_grad():
                 hidden = hidden.detach().requires_grad_()
                 logprobs, correct = _score(head(hidden), wanted)
@@ -115,8 +116,9 @@ class _ScoredInPieces(torch.autograd.Function):
 def _score(logits: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
     """Log-probabilities of tokens, and whether none is more likely, in (at least) float32."""
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    targets = logits.gather(1, tokens[:, None])[:, 0]
-    return targets - logits.logsumexp(1), targets >= logits.detach().amax(1)
+    targets = logits.detach().gather(1, tokens[:, None])[:, 0]
+    logprobs = -functional.cross_entropy(logits, tokens, reduction="none")
+    return logprobs, targets >= logits.detach().amax(1)
 
 
 def _scores(logprobs: Tensor, correct: Tensor, batch: Batch) -> TargetScores:

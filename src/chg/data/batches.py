@@ -15,6 +15,9 @@ from chg.data.tokens import TokenData, TokenRow
 WORTH_SHARING = 1 / 3
 """Share of the longest row that a common beginning must have, to be computed once."""
 
+LITTLE_PADDING = 0.8
+"""Share of the longest row that rows have at least that go with it, where that is to be spared."""
+
 LONGEST_PACK = 1024
 """Tokens of rows that share a beginning in one row; attention looks at all pairs of them."""
 
@@ -193,7 +196,7 @@ def batches(
     Args:
         data: the rows.
         batch_size: rows of a batch at most.
-        tokens: tokens of a batch at most, where it holds more than one row.
+        tokens: tokens of a batch at most, where it holds more than one row, with little padding.
         shareable: length up to which rows may share a common beginning; those that do so are
             grouped first, whatever `batch_size` is.
     """
@@ -208,7 +211,10 @@ def batches(
         if tokens is not None:
             fitting = max(1, min(batch_size, tokens // len(data.rows[order[start]].ids)))
         indices = order[start : start + fitting]
-        start += fitting
+        if tokens is not None:
+            enough = LITTLE_PADDING * len(data.rows[indices[0]].ids)
+            indices = [i for i in indices if len(data.rows[i].ids) >= enough]
+        start += len(indices)
         yield indices, collate([data.rows[i] for i in indices], data.pad_id)
 
 
