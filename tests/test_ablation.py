@@ -131,6 +131,7 @@ def test_results_file(tmp_path: Path, mode: str) -> None:
         "model",
         "dataset",
         "metric",
+        "method",
         "baseline",
         "num_sequences",
         "num_target_tokens",
@@ -144,7 +145,7 @@ def test_results_file(tmp_path: Path, mode: str) -> None:
     assert set(content) == common | own
     assert content["metric"] == "mean_target_logprob"
     if mode == "individual":
-        assert set(content["heads"][0]) == {"layer", "head", "score", "stderr"}
+        assert set(content["heads"][0]) == {"layer", "head", "score", "stderr", "exact"}
     else:
         assert content["order"] == "forward"
         assert {"step", "layer", "head", "metric", "score", "delta"} <= set(content["steps"][0])
