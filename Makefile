@@ -46,10 +46,12 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	$(INSTALL) -e ".[dev]"
 	touch $@
 
-$(OLDEST)/.installed: pyproject.toml constraints.txt constraints-oldest.txt
+# All but transformers, and what it pins, is taken from the other environment.
+$(OLDEST)/.installed: constraints-oldest.txt $(VENV)/.installed-dev
 	$(PYTHON) -m venv $(OLDEST)
-	$(INSTALL_OLDEST) torch
-	$(INSTALL_OLDEST) -e ".[dev]"
+	$(BIN)/python -c "import site; print(site.getsitepackages()[0]); print('$(CURDIR)/src')" \
+		> "$$($(OLDEST)/bin/python -c 'import site; print(site.getsitepackages()[0])')/shared.pth"
+	$(INSTALL_OLDEST) transformers datasets
 	touch $@
 
 clean:
