@@ -199,9 +199,12 @@ def test_progress_adds_up() -> None:
     assert sum(shares) == pytest.approx(1)
 
 
-def test_gates_under_other_gates(model: nn.Module) -> None:
+@pytest.mark.parametrize("known", [True, False])
+def test_gates_under_other_gates(model: nn.Module, known: bool) -> None:
     """A context of the user's own stays in force below the engine."""
     outer = torch.full(SHAPE, 0.5)
+    if known:
+        assert ability(model).mode == "inside"
     data, matrices = ragged_data(), individual()
     with gated(model, outer):
         got = engine(model, data, matrices)

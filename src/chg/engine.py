@@ -60,13 +60,14 @@ class Ability:
     """Length up to which rows may share a common beginning (`collate_shared`)."""
 
 
-_abilities: WeakKeyDictionary[nn.Module, tuple[list[int], Ability]] = WeakKeyDictionary()
+_abilities: WeakKeyDictionary[nn.Module, tuple[list[Any], Ability]] = WeakKeyDictionary()
 
 
 def ability(model: nn.Module) -> Ability:
     """How a model can be run; found out once, and remembered as long as its modules stay."""
     sites = find_head_sites(model)
-    identities = [id(site.projection) for site in sites]
+    attention = getattr(text_config(model), "_attn_implementation", None)
+    identities = [attention, *(id(site.projection) for site in sites)]
     known = _abilities.get(model)
     if known is None or known[0] != identities:
         with torch.no_grad(), frozen(model):

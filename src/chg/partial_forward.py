@@ -143,9 +143,9 @@ class PartialForward:
             for site in self.sites:
                 if self.inside:
                     self._patch(site.attention, self._attention(site, site.attention.forward))
-                self._handles.append(
-                    site.projection.register_forward_pre_hook(self._projection(site))
-                )
+                # First, so that kept heads are those before any gates of the user's own.
+                scale = self._projection(site)
+                self._handles.append(site.projection.register_forward_pre_hook(scale, prepend=True))
         except BaseException:
             self.__exit__()
             raise
