@@ -1,7 +1,7 @@
 """Ablating every head: chg against a plain loop of full forward passes, and against other tools.
 
     python benchmarks/ablation.py             # both shapes, about ten minutes on two cores
-    python benchmarks/ablation.py --quick     # three layers, under a minute
+    python benchmarks/ablation.py --quick     # two layers, about a minute
 
 Both sides run in this process, in turns; CPU seconds, medians. The plain loop costs the same for
 every gate matrix: it is timed on three and scaled. chg takes rows one by one in slabs: it is timed
@@ -21,7 +21,6 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 from workloads import (
-    SHAPES,
     in_fresh_process,
     interleaved,
     make_matrices,
@@ -30,10 +29,14 @@ from workloads import (
     peak_megabytes,
     plain_metric,
 )
+from workloads import (
+    options as common_options,
+)
 
 from chg.data.tokens import TokenData
 from chg.evaluation import evaluate_gates
 from chg.gate_wrapper import gate_shape
+from chg.loading import load_model
 from chg.precision import multiplying_in
 
 TIMED_MATRICES = 3
@@ -71,7 +74,10 @@ JOBS = (
 def measure(model: nn.Module, shape: str, job: Job, options: argparse.Namespace) -> list[str]:
     """One line: seconds of the whole job on both sides, their ratio, the largest error."""
     shared = job.rows in ("few_shot", "ragged")
-    data = make_rows(job.rows, 16 if shared else options.rows, model.config.vocab_size)  # type: ignore[union-attr, arg-type]
+    count = options.rows
+    if shared and not options.quick:
+        count = 16
+    data = make_rows(job.rows, count, model.config.vocab_size)  # type: ignore[union-attr, arg-type]
     timed = data if shared else TokenData(data.rows[: options.timed_rows], data.name, 0)
     matrices = make_matrices(job.order, *gate_shape(model))
     every = max(1, len(matrices) // TIMED_MATRICES)
@@ -126,19 +132,22 @@ def memory(shape: str, rows: str, side: str) -> float:
 def peers(model: nn.Module, data: TokenData) -> dict[str, Callable[[], Any]]:
     """One full pass with a head closed, as the tools that are installed do it."""
     ids = torch.tensor([row.ids for row in data.rows])
+    tokenizer = load_model("builtin:tiny")[1]  # any will do, and this one needs no network
     found: dict[str, Callable[[], Any]] = {}
     try:
         from transformer_lens.model_bridge import TransformerBridge
     except ImportError:
         pass
     else:
-        bridge = TransformerBridge.boot_transformers("gpt2", hf_model=model, device="cpu")
+        bridge = TransformerBridge.boot_transformers(
+            "gpt2", hf_model=model, tokenizer=tokenizer, device="cpu"
+        )
 
         def close(z: torch.Tensor, hook: Any) -> torch.Tensor:  # noqa: ARG001
             z[:, :, 3] = 0
             return z
 
-        hooks = [("blocks.3.attn.hook_z", close)]
+        hooks = [("blocks.1.attn.hook_z", close)]
         found["TransformerLens"] = torch.no_grad()(
             functools.partial(bridge.run_with_hooks, ids, fwd_hooks=hooks)
         )
@@ -147,11 +156,11 @@ def peers(model: nn.Module, data: TokenData) -> dict[str, Callable[[], Any]]:
     except ImportError:
         pass
     else:
-        wrapped = LanguageModel(model, tokenizer=None)
+        wrapped = LanguageModel(model, tokenizer=tokenizer)
 
         def trace() -> None:
             with torch.no_grad(), wrapped.trace(ids):
-                projection = wrapped.transformer.h[3].attn.c_proj
+                projection = wrapped.transformer.h[1].attn.c_proj
                 projection.input[:, :, 3 * 64 : 4 * 64] = 0
                 wrapped.lm_head.output.save()
 
@@ -163,7 +172,7 @@ def peers(model: nn.Module, data: TokenData) -> dict[str, Callable[[], Any]]:
     else:
         wrapper = CHG(model)
         masks = torch.ones(1, *gate_shape(model))
-        masks[0, 3, 3] = 0
+        masks[0, 1, 3] = 0
         found["nam-causal-head-gating"] = torch.no_grad()(functools.partial(wrapper, ids, masks))
     return found
 
@@ -182,18 +191,10 @@ def print_peers(model: nn.Module, rows: int, console: Console) -> None:
 
 def main() -> None:
     """Print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--shape", choices=SHAPES, action="append", help="gpt2 and llama if none")
-    parser.add_argument("--rows", type=int, default=8, help="rows of the job (default 8)")
+    parser = common_options(__doc__.split("\n")[0], rows=8, rounds=1)
     parser.add_argument("--timed_rows", type=int, default=1, help="rows that chg is timed on")
-    parser.add_argument("--rounds", type=int, default=1, help="turns; the median is shown")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])
     parser.add_argument("--every_head", action="store_true", help="check the error on every matrix")
-    parser.add_argument("--quick", action="store_true", help="three layers of each, 4 rows")
     parser.add_argument("--peers", action="store_true", help="other tools, where installed (gpt2)")
-    parser.add_argument("--memory_of", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     if options.memory_of:
@@ -201,12 +202,9 @@ def main() -> None:
         return
     console = Console()
     for shape in options.shape or ["gpt2", "llama"]:
-        model = make_model(shape, options.device, getattr(torch, options.dtype))
+        model = make_model(shape, options.device, options.dtype, quick=options.quick)
         if options.quick:
-            options.rows = 4
-            layers = getattr(getattr(model, "transformer", None), "h", None)
-            layers = model.model.layers if layers is None else layers  # type: ignore[union-attr]
-            del layers[3:]  # type: ignore[union-attr, operator]
+            options.rows = 2
         table = Table(title=f"{shape}, {options.dtype}, {options.device}: seconds of the whole job")
         for column in ("job", "plain loop", "chg", "ratio", "aim", "largest error, nats"):
             table.add_column(column, justify="left" if column == "job" else "right")

@@ -1,7 +1,7 @@
 """One update of a fit: chg against a plain hook with logits everywhere, in time and memory.
 
     python benchmarks/fit.py            # both shapes, some minutes on two cores
-    python benchmarks/fit.py --quick    # three layers, under a minute
+    python benchmarks/fit.py --quick    # two layers, under a minute
 
 Times are CPU seconds of forward and backward of 4 rows, medians of jobs run in turns, divided by
 those of one plain forward pass without gradients. Memory is the peak above the loaded model, each
@@ -17,7 +17,6 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 from workloads import (
-    SHAPES,
     in_fresh_process,
     interleaved,
     make_model,
@@ -25,6 +24,9 @@ from workloads import (
     peak_megabytes,
     plain_metric,
     plain_update,
+)
+from workloads import (
+    options as common_options,
 )
 
 from chg.config import Recompute
@@ -53,11 +55,7 @@ def our_update(
 
 def measure(shape: str, rows: str, options: argparse.Namespace) -> Table:
     """A table of times relative to one forward pass."""
-    model = make_model(shape, options.device, getattr(torch, options.dtype))
-    if options.quick:
-        layers = getattr(getattr(model, "transformer", None), "h", None)
-        layers = model.model.layers if layers is None else layers  # type: ignore[union-attr]
-        del layers[3:]  # type: ignore[union-attr, operator]
+    model = make_model(shape, options.device, options.dtype, quick=options.quick)
     data = make_rows(rows, options.rows, model.config.vocab_size)  # type: ignore[union-attr, arg-type]
     size = gate_shape(model)
     one = torch.full((1, *size), 0.5, device=options.device, requires_grad=True)
@@ -114,15 +112,7 @@ def memory(shape: str, rows: str, name: str) -> float:
 
 def main() -> None:
     """Print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--shape", choices=SHAPES, action="append", help="gpt2 and llama if none")
-    parser.add_argument("--rows", type=int, default=4, help="rows of an update that is timed")
-    parser.add_argument("--rounds", type=int, default=3, help="turns; the median is shown")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])
-    parser.add_argument("--quick", action="store_true", help="three layers of each, one round")
-    parser.add_argument("--memory_of", nargs=3, help=argparse.SUPPRESS)
+    parser = common_options(__doc__.split("\n")[0], rows=4, rounds=3)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     if options.memory_of:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import statistics
 import subprocess
 import sys
@@ -51,11 +52,30 @@ SHAPES: dict[str, Callable[[], PretrainedConfig]] = {
 """name -> shape; the last two are for a GPU"""
 
 
-def make_model(shape: str, device: str = "cpu", dtype: torch.dtype = torch.float32) -> nn.Module:
-    """A model of that shape with random weights, whose size does not depend on their values."""
+def options(purpose: str, *, rows: int, rounds: int) -> argparse.ArgumentParser:
+    """The flags that all benchmarks have."""
+    parser = argparse.ArgumentParser(description=purpose)
+    parser.add_argument("--shape", choices=SHAPES, action="append", help="gpt2 and llama if none")
+    parser.add_argument("--rows", type=int, default=rows, help=f"rows of the job (default {rows})")
+    parser.add_argument("--rounds", type=int, default=rounds, help="turns; the median is shown")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])
+    parser.add_argument("--quick", action="store_true", help="two layers, fewer rows")
+    parser.add_argument("--memory_of", nargs=3, help=argparse.SUPPRESS)
+    return parser
+
+
+def make_model(
+    shape: str, device: str = "cpu", dtype: str = "float32", *, quick: bool = False
+) -> nn.Module:
+    """A model of that shape with random weights; two layers of it for a quick run."""
     torch.manual_seed(0)
+    config = SHAPES[shape]()
+    if quick:
+        config.num_hidden_layers = 2
     with torch.device(device):
-        model: nn.Module = AutoModelForCausalLM.from_config(SHAPES[shape](), dtype=dtype)
+        model: nn.Module = AutoModelForCausalLM.from_config(config, dtype=getattr(torch, dtype))
     return model.eval()
 
 
