@@ -1,7 +1,7 @@
 """Ablating every head: chg against a plain loop of full forward passes, and against other tools.
 
     python benchmarks/ablation.py             # both shapes, about ten minutes on two cores
-    python benchmarks/ablation.py --quick     # two layers, about a minute
+    python benchmarks/ablation.py --quick     # two layers, under a minute
 
 Both sides run in this process, in turns; CPU seconds, medians. The plain loop costs the same for
 every gate matrix: it is timed on three and scaled. chg takes rows one by one in slabs: it is timed

@@ -61,7 +61,7 @@ def options(purpose: str, *, rows: int, rounds: int) -> argparse.ArgumentParser:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])
-    parser.add_argument("--quick", action="store_true", help="two layers, fewer rows")
+    parser.add_argument("--quick", action="store_true", help="two layers, few rows, few tokens")
     parser.add_argument("--memory_of", nargs=3, help=argparse.SUPPRESS)
     return parser
 
@@ -69,11 +69,11 @@ def options(purpose: str, *, rows: int, rounds: int) -> argparse.ArgumentParser:
 def make_model(
     shape: str, device: str = "cpu", dtype: str = "float32", *, quick: bool = False
 ) -> nn.Module:
-    """A model of that shape with random weights; two layers of it for a quick run."""
+    """A model of that shape with random weights; two layers of it, and few tokens, if quick."""
     torch.manual_seed(0)
     config = SHAPES[shape]()
     if quick:
-        config.num_hidden_layers = 2
+        config.num_hidden_layers, config.vocab_size = 2, 8000
     with torch.device(device):
         model: nn.Module = AutoModelForCausalLM.from_config(config, dtype=getattr(torch, dtype))
     return model.eval()
