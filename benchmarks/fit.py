@@ -29,10 +29,10 @@ from workloads import (
     options as common_options,
 )
 
+from chg.ability import partial_forward, ready
 from chg.config import Recompute
 from chg.data.batches import collate
 from chg.data.tokens import TokenData
-from chg.engine import partial_forward, ready
 from chg.gate_wrapper import frozen, gate_shape
 from chg.objectives import logprobs_of_fits
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,32 +23,23 @@ LENGTH = 128
 SCORED = 16
 """Last tokens of a row that are scored, where not all are."""
 
+
+def _llama(layers: int, heads: int, groups: int, width: int, mlp: int, tokens: int) -> LlamaConfig:
+    return LlamaConfig(
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        num_key_value_heads=groups,
+        hidden_size=width,
+        intermediate_size=mlp,
+        vocab_size=tokens,
+    )
+
+
 SHAPES: dict[str, Callable[[], PretrainedConfig]] = {
     "gpt2": GPT2Config,
-    "llama": lambda: LlamaConfig(
-        num_hidden_layers=12,
-        hidden_size=768,
-        intermediate_size=2048,
-        num_attention_heads=12,
-        num_key_value_heads=4,
-        vocab_size=32_000,
-    ),
-    "llama-1b": lambda: LlamaConfig(
-        num_hidden_layers=16,
-        hidden_size=2048,
-        intermediate_size=8192,
-        num_attention_heads=32,
-        num_key_value_heads=8,
-        vocab_size=128_256,
-    ),
-    "llama-8b": lambda: LlamaConfig(
-        num_hidden_layers=32,
-        hidden_size=4096,
-        intermediate_size=14_336,
-        num_attention_heads=32,
-        num_key_value_heads=8,
-        vocab_size=128_256,
-    ),
+    "llama": partial(_llama, 12, 12, 4, 768, 2048, 32_000),
+    "llama-1b": partial(_llama, 16, 32, 8, 2048, 8192, 128_256),
+    "llama-8b": partial(_llama, 32, 32, 8, 4096, 14_336, 128_256),
 }
 """name -> shape; the last two are for a GPU"""
 

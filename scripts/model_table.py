@@ -26,8 +26,8 @@ from transformers.models.auto.modeling_auto import (
     MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES,
 )
 
+from chg.ability import ability
 from chg.architectures import find_head_sites, is_encoder_decoder, text_decoder
-from chg.engine import ability
 from chg.errors import ArchitectureError
 from chg.files import atomic_path
 from chg.gate_wrapper import check_head_sites

@@ -9,11 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from chg.ability import Ability, ability, partial_forward, ready
 from chg.branches import grow
 from chg.config import Recompute
 from chg.data.batches import batches, collate, gather
 from chg.data.tokens import TokenData, TokenRow
-from chg.engine import Ability, ability, partial_forward, ready, score_tree
+from chg.engine import score_tree
 from chg.errors import ConfigError, GateError
 from chg.evaluation import evaluate_gates
 from chg.gate_wrapper import frozen, gated
@@ -89,7 +90,7 @@ def test_slabs_of_any_size_give_the_same(model: nn.Module, slab: int) -> None:
 def test_models_that_allow_less_give_the_same(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
     model, data, matrices = make_model("gpt2").double(), ragged_data(), individual()
     outputs = ability(model).outputs if mode == "layers" else None
-    monkeypatch.setattr("chg.engine.ability", lambda _: Ability(mode, outputs))  # type: ignore[arg-type]
+    monkeypatch.setattr("chg.ability.ability", lambda _: Ability(mode, outputs))  # type: ignore[arg-type]
     got = engine(model, data, matrices)
     assert np.abs(got - plain(model, data, matrices)).max() < 1e-9
 

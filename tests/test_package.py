@@ -23,6 +23,7 @@ ORDER = [
     {"partial_forward"},
     {"objectives"},
     {"engine"},
+    {"ability"},
     {"evaluation", "inspection", "memory", "optimiser"},
     {"estimate"},
     {"fitting", "ablation", "contrastive"},

@@ -20,9 +20,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from chg.ability import ability
 from chg.config import UNIT_NAMES, AblationConfig
 from chg.data.tokens import TokenData
-from chg.engine import ability
 from chg.errors import ConfigError, GateError, ModelError
 from chg.estimate import estimate_scores
 from chg.evaluation import SequenceScores, evaluate_gates
@@ -75,27 +75,9 @@ def ablate_heads(
             "fitted with another --unit"
         )
     attach(model, baseline).remove()  # the checks, once, before the work
-    method: Method = "screening" if config.screening else "exact"
-    if config.mode == "estimate":
-        method = "estimate"
-    if config.confirm and method == "exact":
-        raise ConfigError("--confirm follows --dtype bfloat16 or --mode estimate; this is exact")
     heads = head_order(config, exists)
     began = time.perf_counter()
-    job = _Job(model, data, config, baseline, show_progress)
-    if config.mode == "sequential":
-        scores = job.evaluate(heads)
-        scored: tuple[HeadScore, ...] = ()
-    elif method == "estimate":
-        scored, metric = job.estimate(heads)
-    else:
-        scores = job.evaluate(heads)
-        scored = _head_scores(heads, scores, exact=method == "exact")
-    if method != "estimate":
-        metric = scores[0].mean_target_logprob
-    if config.confirm:
-        scored, metric = job.confirm(scored)
-    seconds = time.perf_counter() - began
+    metric, scored, steps = _Job(model, data, config, baseline, show_progress).run(heads)
     return AblationResult(
         mode=config.mode,
         model=describe_model(model)["model"],
@@ -103,14 +85,14 @@ def ablate_heads(
         baseline=metric,
         num_sequences=len(data),
         num_target_tokens=data.num_target_tokens,
-        seconds=seconds,
+        seconds=time.perf_counter() - began,
         num_layers=exists.shape[0],
         num_heads=exists.shape[1],
         unit=config.unit,
-        method=method,
+        method=_method(config),
         order=config.ablation_order if config.mode == "sequential" else None,
         heads=scored,
-        steps=_steps(heads, scores) if config.mode == "sequential" else (),
+        steps=steps,
         metadata={
             **describe_model(model),
             "data_fingerprint": data.fingerprint,
@@ -119,6 +101,12 @@ def ablate_heads(
             "versions": package_versions(),
         },
     )
+
+
+def _method(config: AblationConfig) -> Method:
+    if config.mode == "estimate":
+        return "estimate"
+    return "screening" if config.screening else "exact"
 
 
 def head_order(config: AblationConfig, exists: Bool[Tensor, "layer head"]) -> list[Head]:
@@ -149,6 +137,29 @@ class _Job:
         self._baseline = baseline
         self._show = show
 
+    def run(self, heads: list[Head]) -> tuple[float, tuple[HeadScore, ...], tuple[Step, ...]]:
+        """The metric at the baseline, and scores of heads or the steps of a sequence.
+
+        Raises:
+            ConfigError: there is nothing to confirm.
+        """
+        method, confirm = _method(self._config), self._config.confirm
+        if confirm and method == "exact":
+            raise ConfigError(
+                "--confirm follows --dtype bfloat16 or --mode estimate; this is exact"
+            )
+        if method == "estimate":
+            metric, scored = self.estimate(heads)
+        else:
+            scores = self.evaluate(heads)
+            metric = scores[0].mean_target_logprob
+            if self._config.mode == "sequential":
+                return metric, (), _steps(heads, scores)
+            scored = _head_scores(heads, scores, exact=method == "exact")
+        if confirm:
+            metric, scored = self.confirm(scored)
+        return metric, scored, ()
+
     def evaluate(self, heads: list[Head], *, exactly: bool = False) -> list[SequenceScores]:
         """The scores at the baseline and with heads taken out, screened if the settings say so."""
         config = self._config
@@ -174,8 +185,8 @@ class _Job:
             )
         return scores
 
-    def estimate(self, heads: list[Head]) -> tuple[tuple[HeadScore, ...], float]:
-        """Estimated scores, and the metric at the baseline."""
+    def estimate(self, heads: list[Head]) -> tuple[float, tuple[HeadScore, ...]]:
+        """The metric at the baseline, and estimated scores."""
         with progress_bar(100, "estimating scores", show=self._show, unit="%") as bar:
             scores, metric = estimate_scores(
                 self._model,
@@ -186,12 +197,12 @@ class _Job:
             )
         if not bool(scores.isfinite().all()):
             raise ModelError("the gradients are NaN or infinite; try --dtype float32")
-        return tuple(
+        return metric, tuple(
             HeadScore(layer, head, float(scores[layer, head]), None, exact=False)
             for layer, head in heads
-        ), metric
+        )
 
-    def confirm(self, scored: tuple[HeadScore, ...]) -> tuple[tuple[HeadScore, ...], float]:
+    def confirm(self, scored: tuple[HeadScore, ...]) -> tuple[float, tuple[HeadScore, ...]]:
         """The same scores, those of the strongest and of the most neutral heads exact."""
         ranked = sorted(scored, key=lambda head: abs(head.score))
         count = self._config.confirm
@@ -200,7 +211,7 @@ class _Job:
         scores = self.evaluate(heads, exactly=True)
         exact = {(h.layer, h.head): h for h in _head_scores(heads, scores, exact=True)}
         merged = tuple(exact.get((head.layer, head.head), head) for head in scored)
-        return merged, scores[0].mean_target_logprob
+        return scores[0].mean_target_logprob, merged
 
 
 def _matrices(

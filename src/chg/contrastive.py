@@ -19,12 +19,13 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
+from chg.ability import ability, partial_forward, ready
 from chg.config import ContrastConfig
 from chg.data.batches import MicroBatch, endless_rows, gather
 from chg.data.tokens import TokenData
-from chg.engine import ability, partial_forward, ready
 from chg.evaluation import SequenceScores, evaluate_gates
 from chg.foreign import AnyModel, stock_model
 from chg.gate_wrapper import gate_shape
@@ -126,13 +127,27 @@ def fit_contrastive(
             logits = optimise_gates(model, start, pairs, total, loss, config, on_update)
     seconds = time.perf_counter() - began
     figures = _measure(model, logits, held_out_retain, held_out_forget, config)
-    best = max(range(config.starts), key=lambda k: _merit(*figures[k], config))
-    warnings = _warnings(*figures[best], config)
     metadata = {
         **describe_model(model),
         "dataset": retain.name,
         "forget_dataset": forget.name,
         "data_fingerprint": f"{retain.fingerprint}-{forget.fingerprint}",
+    }
+    return _result(logits, figures, metadata, config, total, seconds)
+
+
+def _result(
+    logits: Float[Tensor, "fit layer head"],
+    figures: list[tuple[SideFigures, SideFigures]],
+    metadata: dict[str, Any],
+    config: ContrastConfig,
+    updates: int,
+    seconds: float,
+) -> ContrastResult:
+    """The best start, with the figures of all."""
+    best = max(range(config.starts), key=lambda k: _merit(*figures[k], config))
+    metadata = {
+        **metadata,
         "lambda_reg": config.lambda_reg,
         "seed": config.seed,
         "alpha": config.alpha,
@@ -146,8 +161,8 @@ def fit_contrastive(
         *figures[best],
         start=best,
         starts=tuple(figures),
-        warnings=warnings,
-        updates=total,
+        warnings=_warnings(*figures[best], config),
+        updates=updates,
         seconds=seconds,
     )
 

@@ -13,9 +13,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from chg.ability import ability, partial_forward, ready
+from chg.architectures import input_device
 from chg.data.batches import batches
 from chg.data.tokens import TokenData
-from chg.engine import ability, partial_forward, ready
+from chg.engine import slab_size
 from chg.foreign import AnyModel, stock_model
 from chg.gate_wrapper import frozen
 from chg.objectives import logprobs_of_fits
@@ -38,7 +40,7 @@ def estimate_scores(
         model: a causal language model; left as it is.
         data: rows whose target tokens are scored.
         baseline: the gates that all heads stay at.
-        batch_size: rows per pass.
+        batch_size: rows per pass at most.
         on_progress: called with the share of the work that each pass did.
 
     Returns:
@@ -49,7 +51,8 @@ def estimate_scores(
     slopes = torch.zeros(baseline.shape, dtype=torch.float64)
     metric = 0.0
     with frozen(model), partial_forward(model) as forward:
-        for indices, batch in batches(data, batch_size, shareable=ability(model).shareable):
+        tokens = slab_size(input_device(model)) // len(POINTS)
+        for indices, batch in batches(data, batch_size, tokens, ability(model).shareable):
             batch = ready(model, batch)
             gates = (baseline.nan_to_num().cpu() * points).to(batch.input_ids.device)
             gates.requires_grad_()
@@ -61,5 +64,5 @@ def estimate_scores(
             metric += float(sums[0].detach())
             if on_progress is not None:
                 on_progress(len(indices) / len(data))
-    tokens = data.num_target_tokens
-    return (-baseline.nan_to_num().cpu() * slopes / tokens), metric / tokens
+    targets = data.num_target_tokens
+    return -baseline.nan_to_num().cpu() * slopes / targets, metric / targets

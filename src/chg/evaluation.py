@@ -11,11 +11,12 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from chg.ability import ability, partial_forward, ready
 from chg.architectures import find_head_sites, input_device
 from chg.branches import grow, row_keys
 from chg.data.batches import Batch, batches
 from chg.data.tokens import TokenData
-from chg.engine import ability, partial_forward, ready, score_tree, slab_size
+from chg.engine import score_tree, slab_size
 from chg.foreign import AnyModel, stock_model
 from chg.gate_wrapper import attach, frozen, gate_shape, gated
 from chg.objectives import TargetScores, target_scores

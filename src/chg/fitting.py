@@ -20,10 +20,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from chg.ability import ability, partial_forward, ready
 from chg.config import FitConfig
 from chg.data.batches import MicroBatch, gather, micro_batches, shuffled_rows
 from chg.data.tokens import TokenData, TokenRow
-from chg.engine import ability, partial_forward, ready
 from chg.errors import ConfigError
 from chg.evaluation import evaluate, evaluate_gates
 from chg.foreign import AnyModel, stock_model

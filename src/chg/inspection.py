@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from chg.ability import Mode, ability
 from chg.architectures import architecture_name, find_head_sites
-from chg.engine import Mode, ability
 from chg.foreign import AnyModel, stock_model
 from chg.gate_wrapper import check_head_sites
 

@@ -16,11 +16,12 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from chg.ability import ability, partial_forward, ready
 from chg.architectures import find_head_sites
 from chg.config import Recompute
 from chg.data.batches import collate
 from chg.data.tokens import TokenRow
-from chg.engine import SLAB, ability, partial_forward, ready
+from chg.engine import SLAB
 from chg.errors import ModelError
 from chg.gate_wrapper import frozen
 from chg.objectives import logprobs_of_fits, score_leaving, target_scores

@@ -11,7 +11,7 @@ entered, the model's layers, attentions and output projections are wrapped:
    Above, attentions return the projection of nothing. Each position is then a row of its own.
 4. What leaves the last layer goes through the rest of the model in pieces (`head`).
 
-What a model allows is found out once, by comparing with plain passes (`engine_mode`): all of this
+What a model allows is found out once, by comparing with plain passes (`ability.py`): all of this
 (`inside`); a start at the beginning of a layer (`layers`), where an attention does more after its
 projection; or neither (`whole`), where layers pass each other more than the residual stream.
 """
@@ -301,8 +301,8 @@ class PartialForward:
                 if all(module is not site.attention for module in part.modules())
             ]
             sizes = {part: sum(p.numel() for p in part.parameters()) for part in parts}
-            largest = max(parts, key=lambda part: sizes[part])
-            if sizes[largest] * 2 < sum(sizes.values()):
+            largest = max(parts, key=lambda part: sizes[part], default=None)
+            if largest is None or sizes[largest] * 2 < sum(sizes.values()):
                 raise ConfigError(
                     f"the layers of {type(self.model).__name__} hold no MLP of their own; use "
                     "--recompute layer"

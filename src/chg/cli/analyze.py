@@ -4,22 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from chg.cli.common import say
+from chg.cli.common import Output, say
 from chg.config import AnalysisConfig
 
 EXAMPLES = """\
   chg analyze --results ablation_results.json --gates gates_init.pt --output_dir analysis_output
   chg analyze --gates_retention gates_retention.pt --gates_removal gates_removal.pt"""
-
-
-@dataclass(frozen=True)
-class Output:
-    """How the command talks."""
-
-    quiet: bool = False
-    """Only errors."""
-    config: str | None = None
-    """YAML file of settings by flag name; flags override it."""
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,19 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from chg.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Output:
+    """How a command talks that writes no file of its own choosing."""
+
+    quiet: bool = False
+    """No progress bar and no log, only results, warnings and errors."""
+    config: str | None = None
+    """YAML file of settings by flag name; flags override it."""
 
 
 def require_gate_file_name(path: str) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from chg.architectures import architecture_name
-from chg.cli.common import say
+from chg.cli.common import Output, say
 from chg.config import ModelConfig, Recompute
 from chg.errors import ConfigError
 
@@ -41,16 +41,6 @@ class Memory:
     def __post_init__(self) -> None:
         if self.batch_size < 1 or self.length < 2:
             raise ConfigError("--batch_size must be at least 1 and --length at least 2")
-
-
-@dataclass(frozen=True)
-class Output:
-    """How the command talks."""
-
-    quiet: bool = False
-    """No progress bar of loading."""
-    config: str | None = None
-    """YAML file of settings by flag name; flags override it."""
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ class Batch:
 
     input_ids: Int[Tensor, "batch pos"]
     attention_mask: Tensor
-    """`[batch, pos]`, 0 at padding; or `[batch, 1, pos, pos]`, added to attention scores."""
+    """`[batch, pos]`, 0 at padding; or `[1, 1, pos, pos]`, added to attention scores."""
     scored: Int[Tensor, "target"]
     """Positions whose prediction of the next token is scored, as `row * length + pos`."""
     tokens: Int[Tensor, "target"]
@@ -72,13 +72,12 @@ class Batch:
     def repeat(self, times: int) -> Batch:
         """All rows `times` over: row `r` of copy `k` is at `k * rows + r`."""
         copies = torch.arange(times, device=self.scored.device)[:, None]
-        # A mask of all pairs is large, and the same for all copies.
-        each = (times, *[1] * (self.attention_mask.dim() - 1))
-        shared = self.attention_mask.dim() == 4 and len(self.attention_mask) == 1
-        mask = self.attention_mask.expand(times, -1, -1, -1) if shared else None
+        mask = self.attention_mask
+        # One of all pairs is large, and that of a single row.
+        mask = mask.expand(times, -1, -1, -1) if mask.dim() == 4 else mask.repeat(times, 1)
         return Batch(
             self.input_ids.repeat(times, 1),
-            self.attention_mask.repeat(each) if mask is None else mask,
+            mask,
             (self.scored + copies * self.input_ids.numel()).flatten(),
             self.tokens.repeat(times),
             (self.sequences + copies * self.num_sequences).flatten(),
@@ -200,11 +199,12 @@ def batches(
         shareable: length up to which rows may share a common beginning; those that do so are
             grouped first, whatever `batch_size` is.
     """
-    order = sorted(range(len(data)), key=lambda i: -len(data.rows[i].ids))
+    taken: set[int] = set()
     for indices in _sharing(data, shareable):
         yield indices, gather([data.rows[i] for i in indices], data.pad_id, shareable)
-        taken = set(indices)
-        order = [i for i in order if i not in taken]
+        taken.update(indices)
+    order = [i for i in range(len(data)) if i not in taken]
+    order.sort(key=lambda i: -len(data.rows[i].ids))
     start = 0
     while start < len(order):
         fitting = batch_size
