@@ -18,7 +18,8 @@ ORDER = [
     {"errors"},
     {"config", "eager", "files", "foreign", "layouts", "progress"},
     {"architectures", "gates", "builtin"},
-    {"branches", "gate_wrapper", "precision", "loading", "provenance", "results", "taxonomy"},
+    {"branches", "gate_wrapper", "precision", "loading", "provenance", "taxonomy"}
+    | {"results", "contrast_results"},
     {"data"},
     {"partial_forward"},
     {"objectives"},

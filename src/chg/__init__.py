@@ -26,8 +26,17 @@ if TYPE_CHECKING:
         FitConfig,
         ModelConfig,
     )
-    from chg.contrastive import ContrastResult, fit_contrastive
-    from chg.data import TokenData, load_data, load_prompts, tokenize_pairs, tokenize_texts
+    from chg.contrast_results import ContrastResults
+    from chg.contrastive import ContrastResult, fit_contrastive, fit_matched
+    from chg.data import (
+        TokenData,
+        load_data,
+        load_prompts,
+        load_tuples,
+        split_tuples,
+        tokenize_pairs,
+        tokenize_texts,
+    )
     from chg.errors import ChgError
     from chg.evaluation import evaluate, evaluate_gates
     from chg.fitting import FitResult, fit_gates
@@ -52,8 +61,17 @@ _HOMES = {
         "FitConfig",
         "ModelConfig",
     ],
-    "contrastive": ["ContrastResult", "fit_contrastive"],
-    "data": ["TokenData", "load_data", "load_prompts", "tokenize_pairs", "tokenize_texts"],
+    "contrast_results": ["ContrastResults"],
+    "contrastive": ["ContrastResult", "fit_contrastive", "fit_matched"],
+    "data": [
+        "TokenData",
+        "load_data",
+        "load_prompts",
+        "load_tuples",
+        "split_tuples",
+        "tokenize_pairs",
+        "tokenize_texts",
+    ],
     "errors": ["ChgError"],
     "evaluation": ["evaluate", "evaluate_gates"],
     "fitting": ["FitResult", "fit_gates"],
@@ -76,6 +94,7 @@ __all__ = [
     "ChgError",
     "ContrastConfig",
     "ContrastResult",
+    "ContrastResults",
     "DataConfig",
     "FitConfig",
     "FitResult",
@@ -95,13 +114,16 @@ __all__ = [
     "find_head_sites",
     "fit_contrastive",
     "fit_gates",
+    "fit_matched",
     "gated",
     "get_attention_module",
     "inspect_model",
     "load_data",
     "load_model",
     "load_prompts",
+    "load_tuples",
     "register_architecture",
+    "split_tuples",
     "tokenize_pairs",
     "tokenize_texts",
 ]

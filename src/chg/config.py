@@ -7,6 +7,7 @@ command line; each validates itself once, when it is made. Nothing heavy is impo
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -183,20 +184,42 @@ class ContrastConfig(OptimiserConfig):
 
     epochs: int = 5
     """Passes over the smaller side's rows."""
-    alpha: float = 1.0
-    """Weight of forgetting; 0 is plain retention."""
+    alpha: float | str = 1.0
+    """Weight of forgetting; 0 is plain retention. Several, as in 0.25,0.5,1,2,4, are fitted side by
+    side for a trade-off curve."""
+    both_directions: bool = False
+    """Fit the reverse as well: retain what is forgotten, and forget what is retained."""
     bound: float = 5.0
     """Nats per token by which the retain side must beat the forget side; more earns nothing."""
     starts: int = 4
-    """Starting points fitted side by side; the best on held-out rows is kept."""
+    """Starting points fitted side by side, from seed, seed + 1 ...; the best on held-out rows is
+    kept."""
     eval_rows: int = 256
     """Held-out rows of each side on which NLL and accuracy are measured."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         _positive(bound=self.bound, starts=self.starts, eval_rows=self.eval_rows)
-        if self.alpha < 0:
-            raise ConfigError(f"--alpha must be 0 or more, got {self.alpha}")
+        _ = self.alphas
+
+    @property
+    def alphas(self) -> tuple[float, ...]:
+        """Every weight of forgetting, ascending.
+
+        Raises:
+            ConfigError: one is no number, negative or there twice.
+        """
+        try:
+            found = tuple(sorted(float(part) for part in str(self.alpha).strip("[]").split(",")))
+        except ValueError:
+            found = ()
+        sound = all(0 <= alpha < math.inf for alpha in found)
+        if not found or not sound or len(set(found)) < len(found):
+            raise ConfigError(
+                "--alpha must be a number of 0 or more, or different ones as in 0.5,1,2, "
+                f"got {self.alpha}"
+            )
+        return found
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,14 @@
 """Gates that keep one behaviour and lose another (METHOD.md, Contrastive CHG; paper, eq. 2).
 
-1. Rows of the retain and the forget side are paired as they come, each side shuffled by the seed.
+1. Rows of the retain and the forget side are paired: as they match, or as they come, each side
+   shuffled by itself.
 2. Minimise `max(alpha * logP_forget - logP_retain, -bound) + lambda_reg * R`, where logP is the
    mean log-probability of a row's target tokens.
 3. Several starts are fitted side by side, because there are traps: everything open forgets
-   nothing, everything closed retains nothing, and both have no gradient.
-4. The start that does both best on held-out rows is kept, and measured with its gates as fitted
-   and cut at 0.5.
+   nothing, everything closed retains nothing, and both have no gradient. Other weights of
+   forgetting and the reverse direction are further fits of the same passes.
+4. The fit that does both best on held-out rows is kept, and measured with its gates as fitted
+   and cut at 0.5; so is every other, also on a task that was left out of fitting.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -24,8 +26,10 @@ from torch import Tensor, nn
 
 from chg.ability import ability, partial_forward, ready
 from chg.config import ContrastConfig
+from chg.contrast_results import ContrastFit, ContrastRun, SideFigures
 from chg.data.batches import MicroBatch, endless_rows, gather
 from chg.data.tokens import TokenData
+from chg.data.tuples import MatchedData, MatchedSplit
 from chg.evaluation import SequenceScores, evaluate_gates
 from chg.foreign import AnyModel, stock_model
 from chg.gate_wrapper import gate_shape
@@ -42,38 +46,40 @@ FORGOTTEN_AT_LEAST = 0.1
 RETAINED_AT_LEAST = 0.5
 """Shares of the ungated probability below which a warning says that a side failed."""
 
-
-@dataclass(frozen=True)
-class SideFigures:
-    """One side on held-out rows: NLL in nats per token, accuracy as a share of target tokens."""
-
-    nll_before: float
-    nll_after: float
-    nll_thresholded: float
-    accuracy_before: float
-    accuracy_after: float
-    accuracy_thresholded: float
-
-    @property
-    def kept(self) -> float:
-        """Typical probability of a target after, as a share of that before; at most 1."""
-        return min(1.0, math.exp(self.nll_before - self.nll_after))
+Sides = tuple[TokenData, TokenData]
+"""Rows to retain and rows to forget."""
 
 
 @dataclass(frozen=True)
 class ContrastResult:
-    """The best start's gates, and what they do to both sides."""
+    """The best fit's gates, and what every fit does to both sides."""
 
     gates: HeadGates
-    retain: SideFigures
-    forget: SideFigures
-    start: int
-    """Which of the starts was best, counted from 0."""
-    starts: tuple[tuple[SideFigures, SideFigures], ...]
-    """Retain and forget figures of every start."""
-    warnings: tuple[str, ...]
-    updates: int
-    seconds: float
+    run: ContrastRun
+    logits: Float[Tensor, "fit layer head"]
+    """Gates of every fit, in the order of `run.fits`."""
+    reversed: ContrastResult | None = None
+    """The other direction, if both were fitted."""
+
+    @property
+    def best(self) -> ContrastFit:
+        """The fit whose gates these are."""
+        return self.run.fits[self.run.best]
+
+    @property
+    def retain(self) -> SideFigures:
+        """Its figures on held-out rows to retain."""
+        return self.best.retain
+
+    @property
+    def forget(self) -> SideFigures:
+        """Its figures on held-out rows to forget."""
+        return self.best.forget
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What it failed at."""
+        return self.run.warnings
 
 
 def fit_contrastive(
@@ -103,68 +109,96 @@ def fit_contrastive(
         ArchitectureError: the model's heads cannot be found.
         DivergedError: the loss became NaN.
     """
-    model = stock_model(model)
-    config = config or ContrastConfig(**settings)
-    start = starting_logits(config, gate_shape(model, config.unit), config.starts)
-    total = total_updates(config, min(len(retain), len(forget)))
-    began = time.perf_counter()
-    with progress_bar(total, "fitting contrastive gates", show=show_progress) as bar:
-
-        def on_update(update: Update) -> None:
-            bar.update()
-            if update.step % updates_between_looks(update.logits.device) and update.step != total:
-                return
-            counts = count_gates(torch.sigmoid(update.logits))
-            losses = " ".join(f"{loss:.2f}" for loss in update.losses.tolist())
-            opened = counts.open / config.starts
-            bar.set_postfix_str(f"loss {losses} open {opened:.0f} per start", refresh=False)
-            if bar.disable and update.step % max(1, total // 5) == 0:
-                logger.info("update %d/%d: loss of each start %s", update.step, total, losses)
-
-        pairs = _paired(retain, forget, config, total)
-        with partial_forward(model, config.recompute) as forward:
-            loss = _contrast_loss(model, (retain.pad_id, forget.pad_id), config, forward)
-            logits = optimise_gates(model, start, pairs, total, loss, config, on_update)
-    seconds = time.perf_counter() - began
-    figures = _measure(model, logits, held_out_retain, held_out_forget, config)
-    metadata = {
-        **describe_model(model),
-        "dataset": retain.name,
-        "forget_dataset": forget.name,
-        "data_fingerprint": f"{retain.fingerprint}-{forget.fingerprint}",
-    }
-    return _result(logits, figures, metadata, config, total, seconds)
+    rows = _Rows((retain, forget), (held_out_retain, held_out_forget))
+    return _fit(stock_model(model), rows, config or ContrastConfig(**settings), show_progress)
 
 
-def _result(
-    logits: Float[Tensor, "fit layer head"],
-    figures: list[tuple[SideFigures, SideFigures]],
-    metadata: dict[str, Any],
-    config: ContrastConfig,
-    updates: int,
-    seconds: float,
+def fit_matched(
+    model: AnyModel,
+    split: MatchedSplit,
+    config: ContrastConfig | None = None,
+    *,
+    show_progress: bool = True,
+    **settings: Any,
 ) -> ContrastResult:
-    """The best start, with the figures of all."""
-    best = max(range(config.starts), key=lambda k: _merit(*figures[k], config))
-    metadata = {
-        **metadata,
-        "lambda_reg": config.lambda_reg,
-        "seed": config.seed,
-        "alpha": config.alpha,
-        "start": best,
-        "figures": {"retain": asdict(figures[best][0]), "forget": asdict(figures[best][1])},
-        "configuration": describe_config(config),
-        "versions": package_versions(),
-    }
-    return ContrastResult(
-        HeadGates(logits[best], metadata),
-        *figures[best],
-        start=best,
-        starts=tuple(figures),
-        warnings=_warnings(*figures[best], config),
-        updates=updates,
-        seconds=seconds,
-    )
+    """Fit gates that retain one side of matched tuples and forget the other.
+
+    Args:
+        model: a causal language model; left exactly as it was.
+        split: tuples to fit and to measure on, from `split_tuples`; a task held out of them is
+            measured as well, and never chosen by.
+        config: all settings; or give single ones as keywords, `both_directions=True`.
+        show_progress: a progress bar, on a terminal.
+        settings: fields of `ContrastConfig`.
+
+    Raises:
+        ArchitectureError: the model's heads cannot be found.
+        DivergedError: the loss became NaN.
+    """
+    unseen = None if split.unseen is None else _sides(split.unseen)
+    rows = _Rows(_sides(split.fitting), _sides(split.held_out), unseen, split.task, matched=True)
+    return _fit(stock_model(model), rows, config or ContrastConfig(**settings), show_progress)
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """What is fitted and what is measured."""
+
+    fitting: Sides
+    held_out: Sides
+    unseen: Sides | None = None
+    task: str | None = None
+    matched: bool = False
+
+
+def _sides(data: MatchedData) -> Sides:
+    return data.retain, data.forget
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """What one gate matrix of the passes is fitted for."""
+
+    reversed: bool
+    alpha: float
+    start: int
+
+
+def _plan(config: ContrastConfig) -> list[_Fit]:
+    """Every direction, weight of forgetting and start."""
+    directions = (False, True) if config.both_directions else (False,)
+    return [
+        _Fit(direction, alpha, start)
+        for direction in directions
+        for alpha in config.alphas
+        for start in range(config.starts)
+    ]
+
+
+def _fit(
+    model: nn.Module, rows: _Rows, config: ContrastConfig, show_progress: bool
+) -> ContrastResult:
+    plan = _plan(config)
+    total = total_updates(config, min(len(side) for side in rows.fitting))
+    began = time.perf_counter()
+    logits = _optimise(model, rows, plan, total, config, show_progress)
+    seconds = time.perf_counter() - began
+    seen = _measure(model, logits, rows.held_out, config)
+    unseen = None
+    if rows.unseen is not None:
+        unseen = _measure(model, logits, rows.unseen, config)
+    results = []
+    for direction in sorted({fit.reversed for fit in plan}):
+        places = [k for k, fit in enumerate(plan) if fit.reversed == direction]
+        fits = tuple(
+            _figures(plan[k], config, seen[k], unseen[k] if unseen else None) for k in places
+        )
+        best = max(range(len(fits)), key=lambda k: fits[k].merit)
+        run = ContrastRun(fits, best, _warnings(fits[best]), direction, rows.task, total, seconds)
+        metadata = _metadata(model, rows, run, config)
+        gates = HeadGates(logits[places[best]], metadata)
+        results.append(ContrastResult(gates, run, logits[places]))
+    return replace(results[0], reversed=results[1]) if len(results) > 1 else results[0]
 
 
 def total_updates(config: ContrastConfig, rows: int) -> int:
@@ -173,14 +207,46 @@ def total_updates(config: ContrastConfig, rows: int) -> int:
     return config.max_steps or config.epochs * math.ceil(rows / per_update)
 
 
-def _paired(
-    retain: TokenData, forget: TokenData, config: ContrastConfig, total: int
-) -> Iterator[list[MicroBatch]]:
+def _optimise(
+    model: nn.Module,
+    rows: _Rows,
+    plan: list[_Fit],
+    total: int,
+    config: ContrastConfig,
+    show_progress: bool,
+) -> Float[Tensor, "fit layer head"]:
+    """The logits of every fit of the plan."""
+    shape = gate_shape(model, config.unit)
+    start = torch.cat(
+        [starting_logits(replace(config, seed=config.seed + fit.start), shape) for fit in plan]
+    )
+    with progress_bar(total, "fitting contrastive gates", show=show_progress) as bar:
+
+        def on_update(update: Update) -> None:
+            bar.update()
+            if update.step % updates_between_looks(update.logits.device) and update.step != total:
+                return
+            opened = count_gates(torch.sigmoid(update.logits)).open / len(plan)
+            losses = " ".join(f"{loss:.2f}" for loss in update.losses.tolist())
+            bar.set_postfix_str(f"loss {losses} open {opened:.0f} per fit", refresh=False)
+            if bar.disable and update.step % max(1, total // 5) == 0:
+                logger.info("update %d/%d: loss of each fit %s", update.step, total, losses)
+
+        pairs = _paired(rows, config, total)
+        with partial_forward(model, config.recompute) as forward:
+            pad_ids = rows.fitting[0].pad_id, rows.fitting[1].pad_id
+            loss = _contrast_loss(model, pad_ids, plan, config.bound, forward)
+            return optimise_gates(model, start, pairs, total, loss, config, on_update)
+
+
+def _paired(rows: _Rows, config: ContrastConfig, total: int) -> Iterator[list[MicroBatch]]:
     """`grad_accum_steps` passes of pairs of rows per update."""
-    streams = [
-        endless_rows(side, config.batch_size, torch.Generator().manual_seed(config.seed + i))
-        for i, side in enumerate((retain, forget))
-    ]
+    streams = []
+    for i, side in enumerate(rows.fitting):
+        # The same seed draws the same order from as many rows, so that matched rows stay together.
+        seed = config.seed if rows.matched else config.seed + i
+        generator = torch.Generator().manual_seed(seed)
+        streams.append(endless_rows(side, config.batch_size, generator))
     share = 1 / config.grad_accum_steps
     for _ in range(total):
         yield [
@@ -192,40 +258,41 @@ def _paired(
 def _contrast_loss(
     model: nn.Module,
     pad_ids: tuple[int, int],
-    config: ContrastConfig,
+    plan: list[_Fit],
+    bound: float,
     forward: PartialForward | None,
 ) -> Callable[[Tensor, MicroBatch], Tensor]:
+    """The objective of every fit, each in its direction and with its weight of forgetting."""
     shareable = ability(model).shareable
+    swapped = torch.tensor([[fit.reversed] for fit in plan])
+    alphas = torch.tensor([[fit.alpha] for fit in plan])
 
     def loss(gates: Tensor, micro_batch: MicroBatch) -> Tensor:
-        kept, lost = (
+        first, second = (
             logprobs_of_fits(model, gates, ready(model, gather(rows, pad_id, shareable)), forward)
             for rows, pad_id in zip(micro_batch.sides, pad_ids, strict=True)
         )
-        objective = contrast_objective(kept, lost, alpha=config.alpha, bound=config.bound)
+        swap, alpha = swapped.to(first.device), alphas.to(first.device)
+        kept, lost = torch.where(swap, second, first), torch.where(swap, first, second)
+        objective = contrast_objective(kept, lost, alpha=alpha, bound=bound)
         return objective.mean(1) * micro_batch.share
 
     return loss
 
 
 def _measure(
-    model: nn.Module,
-    logits: Tensor,
-    retain: TokenData,
-    forget: TokenData,
-    config: ContrastConfig,
+    model: nn.Module, logits: Tensor, sides: Sides, config: ContrastConfig
 ) -> list[tuple[SideFigures, SideFigures]]:
-    """Figures of both sides for every start."""
-    fits = [HeadGates(one) for one in logits]
+    """Figures of both sides, as they are in the data, for every fit."""
     matrices = [torch.ones(logits.shape[1:])]
-    for fit in fits:
-        matrices += [fit.values, fit.thresholded]
-    sides = []
-    for data in (retain, forget):
+    for one in logits:
+        matrices += [HeadGates(one).values, HeadGates(one).thresholded]
+    figures = []
+    for data in sides:
         sample = data.sample(config.eval_rows, config.seed)
         before, *after = evaluate_gates(model, sample, matrices, batch_size=config.batch_size)
-        sides.append([_side(before, after[2 * k], after[2 * k + 1]) for k in range(len(fits))])
-    return list(zip(*sides, strict=True))
+        figures.append([_side(before, after[2 * k], after[2 * k + 1]) for k in range(len(logits))])
+    return list(zip(*figures, strict=True))
 
 
 def _side(
@@ -241,22 +308,53 @@ def _side(
     )
 
 
-def _merit(retain: SideFigures, forget: SideFigures, config: ContrastConfig) -> tuple[float, float]:
-    """How good a start is: the weaker of retaining and forgetting, then the objective itself."""
-    objective = -max(retain.nll_after - config.alpha * forget.nll_after, -config.bound)
-    if config.alpha == 0:
-        return 0.0, objective
-    return min(retain.kept, 1 - forget.kept), objective
+def _figures(
+    fit: _Fit,
+    config: ContrastConfig,
+    seen: tuple[SideFigures, SideFigures],
+    unseen: tuple[SideFigures, SideFigures] | None,
+) -> ContrastFit:
+    """What one fit did, in its own direction."""
+    order = (1, 0) if fit.reversed else (0, 1)
+    return ContrastFit(
+        fit.alpha,
+        fit.start,
+        config.seed + fit.start,
+        *(seen[i] for i in order),
+        *(unseen[i] for i in order) if unseen else (),
+    )
 
 
-def _warnings(retain: SideFigures, forget: SideFigures, config: ContrastConfig) -> tuple[str, ...]:
+def _metadata(
+    model: nn.Module, rows: _Rows, run: ContrastRun, config: ContrastConfig
+) -> dict[str, Any]:
+    """Where the best fit's gates came from."""
+    best = run.fits[run.best]
+    retain, forget = rows.fitting[::-1] if run.reversed else rows.fitting
+    return {
+        **describe_model(model),
+        "dataset": retain.name,
+        "forget_dataset": forget.name,
+        "held_out_task": rows.task,
+        "data_fingerprint": f"{retain.fingerprint}-{forget.fingerprint}",
+        "lambda_reg": config.lambda_reg,
+        "seed": best.seed,
+        "alpha": best.alpha,
+        "start": best.start,
+        "figures": {"retain": asdict(best.retain), "forget": asdict(best.forget)},
+        "configuration": describe_config(config),
+        "versions": package_versions(),
+    }
+
+
+def _warnings(fit: ContrastFit) -> tuple[str, ...]:
     found = []
-    if config.alpha > 0 and 1 - forget.kept < FORGOTTEN_AT_LEAST:
+    if fit.alpha > 0 and 1 - fit.forget.kept < FORGOTTEN_AT_LEAST:
         found.append(
             "nothing was forgotten: the forget side is as likely as before; try a larger --alpha,"
             " a --lambda_reg above 0, or more --starts"
         )
-    if retain.kept < RETAINED_AT_LEAST:
+    if fit.retain.kept < RETAINED_AT_LEAST:
         found.append(
             "the retain side was lost: less than half of its probability is left; try a smaller "
             "--alpha, or a --lambda_reg below 0"

@@ -164,7 +164,11 @@ def gate_regulariser(
 
 
 def contrast_objective(
-    retain: Float[Tensor, "*any"], forget: Float[Tensor, "*any"], *, alpha: float, bound: float
+    retain: Float[Tensor, "*any"],
+    forget: Float[Tensor, "*any"],
+    *,
+    alpha: float | Float[Tensor, "fit 1"],
+    bound: float,
 ) -> Float[Tensor, "*any"]:
     """`max(alpha * logP_forget - logP_retain, -bound)` (paper, eq. 2), to be minimised.
 

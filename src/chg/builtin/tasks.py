@@ -15,7 +15,8 @@ from chg.builtin.words import RANDOM_TOKENS, WORD_PAIRS
 from chg.errors import DataError
 
 Row = dict[str, str]
-"""`prompt`, `target` (joined by one space they are the text) and `task`."""
+"""`prompt`, `target` (joined by one space they are the text) and `task`; a matched tuple has a
+`retain_` and a `forget_` prompt and target."""
 
 BUILTIN_DATASETS: dict[str, str] = {
     "icl": "Six word tasks, to be inferred from three examples in the prompt.",
@@ -24,6 +25,11 @@ BUILTIN_DATASETS: dict[str, str] = {
     "copy": "A random sequence that is repeated from its first token on (induction).",
 }
 """name -> what it asks of a model, in a sentence"""
+
+BUILTIN_TUPLES: dict[str, str] = {
+    "format": "The same word of the same task, asked as icl (retain) and instruction (forget).",
+}
+"""name -> what its matched tuples are, in a sentence"""
 
 SPLITS: dict[str, int] = {"train": 2048, "validation": 512}
 """split -> its rows, unless another number is asked for"""
@@ -51,14 +57,35 @@ _WORDINGS: dict[str, tuple[str, str]] = {
 
 def _icl_row(task: str, rng: random.Random) -> Row:
     *shown, (asked, answer) = rng.sample(WORD_PAIRS[task], EXAMPLES + 1)
-    examples = "".join(f"{word} : {its_answer} ; " for word, its_answer in shown)
-    return {"prompt": f"{examples}{asked} :", "target": answer, "task": task}
+    return {"prompt": _showing(shown, asked), "target": answer, "task": task}
 
 
 def _instruction_row(task: str, rng: random.Random) -> Row:
     asked, answer = rng.choice(WORD_PAIRS[task])
+    return {"prompt": _naming(task, asked, rng), "target": answer, "task": task}
+
+
+def _format_row(task: str, rng: random.Random) -> Row:
+    *shown, (asked, answer) = rng.sample(WORD_PAIRS[task], EXAMPLES + 1)
+    return {
+        "retain_prompt": _showing(shown, asked),
+        "retain_target": answer,
+        "forget_prompt": _naming(task, asked, rng),
+        "forget_target": answer,
+        "task": task,
+    }
+
+
+def _showing(shown: list[tuple[str, str]], asked: str) -> str:
+    """A prompt that shows a task by examples."""
+    examples = "".join(f"{word} : {its_answer} ; " for word, its_answer in shown)
+    return f"{examples}{asked} :"
+
+
+def _naming(task: str, asked: str, rng: random.Random) -> str:
+    """A prompt that names a task."""
     wording = f"{rng.choice(_OPENINGS)} {rng.choice(_VERBS)} {rng.choice(_WORDINGS[task])}"
-    return {"prompt": f"{wording} {asked} :".lstrip(), "target": answer, "task": task}
+    return f"{wording} {asked} :".lstrip()
 
 
 def _rule_row(rule: str, rng: random.Random) -> Row:
@@ -83,6 +110,7 @@ _MAKERS: dict[str, tuple[Callable[[str, random.Random], Row], tuple[str, ...]]] 
     "instruction": (_instruction_row, tuple(WORD_PAIRS)),
     "aba": (_rule_row, RULES),
     "copy": (_copy_row, ("copy",)),
+    "format": (_format_row, tuple(WORD_PAIRS)),
 }
 """dataset -> how its rows are made, and its configs"""
 
@@ -90,6 +118,11 @@ _MAKERS: dict[str, tuple[Callable[[str, random.Random], Row], tuple[str, ...]]] 
 def is_validation(prompt: str) -> bool:
     """Whether a prompt is held out: one in five is, by a checksum of its text."""
     return crc32(prompt.encode()) % 5 == 0
+
+
+def prompts_of(row: Row) -> tuple[str, ...]:
+    """The prompt of a row, or both of a matched tuple."""
+    return tuple(text for name, text in row.items() if name.endswith("prompt"))
 
 
 def builtin_configs(dataset: str) -> tuple[str, ...]:
@@ -100,7 +133,8 @@ def builtin_configs(dataset: str) -> tuple[str, ...]:
     """
     if dataset not in _MAKERS:
         raise DataError(
-            f"there is no built-in dataset {dataset!r}; choose one of {', '.join(BUILTIN_DATASETS)}"
+            f"there is no built-in dataset {dataset!r}; choose one of "
+            f"{', '.join([*BUILTIN_DATASETS, *BUILTIN_TUPLES])}"
         )
     return _MAKERS[dataset][1]
 
@@ -124,7 +158,8 @@ def draw_row(dataset: str, config: str | None, split: str, rng: random.Random) -
     task = config or rng.choice(configs)
     while True:
         row = _MAKERS[dataset][0](task, rng)
-        if is_validation(row["prompt"]) == (split == "validation"):
+        # Both prompts of a tuple, so that no figure is of a training prompt on either side.
+        if all(is_validation(prompt) == (split == "validation") for prompt in prompts_of(row)):
             return row
 
 
@@ -134,7 +169,7 @@ def builtin_rows(
     """Draw the rows of a split, all with different prompts, the same for the same arguments.
 
     Args:
-        dataset: a name in `BUILTIN_DATASETS`.
+        dataset: a name in `BUILTIN_DATASETS` or `BUILTIN_TUPLES`.
         config: one task or rule of it; None mixes all.
         split: `train` or `validation`.
         rows: how many; None for the split's own number.
@@ -146,12 +181,12 @@ def builtin_rows(
     draw_row(dataset, config, split, random.Random(0))  # also when no rows are asked for
     wanted = SPLITS[split] if rows is None else rows
     rng = random.Random(f"{dataset} {config} {split} {seed}")
-    found: dict[str, Row] = {}
+    found: dict[tuple[str, ...], Row] = {}
     misses = 0
     while len(found) < wanted:
         row = draw_row(dataset, config, split, rng)
-        misses = misses + 1 if row["prompt"] in found else 0
-        found.setdefault(row["prompt"], row)
+        misses = misses + 1 if prompts_of(row) in found else 0
+        found.setdefault(prompts_of(row), row)
         if misses > MOST_MISSES:
             raise DataError(
                 f"builtin:{dataset} (config {config or 'all'}) has fewer than {wanted} different "

@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
-from chg.cli.common import figure, print_table, require_gate_file_name, say
+from chg.cli.common import require_gate_file_name
 from chg.cli.parsing import flat_settings
-from chg.config import ContrastConfig, DataConfig, ModelConfig
+from chg.config import DEFAULT_DATASET, ContrastConfig, DataConfig, ModelConfig
+from chg.errors import ConfigError
 
 if TYPE_CHECKING:
-    from chg.contrastive import ContrastResult
+    from collections.abc import Iterable, Iterator
 
-logger = logging.getLogger(__name__)
+    from chg.contrastive import ContrastResult
+    from chg.data.tuples import MatchedSplit
 
 EXAMPLES = """\
   chg contrast --model builtin:tiny --retain_dataset builtin:instruction \\
       --forget_dataset builtin:copy --max_steps 300 --batch_size 16
-  chg contrast --model gpt2 --retain_dataset wikitext --forget_dataset biased.jsonl --alpha 1.0"""
+  chg contrast --model gpt2 --retain_dataset wikitext --forget_dataset biased.jsonl --alpha 1.0
+  chg contrast --model builtin:tiny --tuples_dataset builtin:format --hold_out antonym \\
+      --both_directions --alpha 0.5,1,2 --max_steps 300 --batch_size 8"""
+
+EACH = "each"
+"""What `--hold_out` takes for every task in turn."""
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -26,7 +35,9 @@ class Output:
     """Where the gates go."""
 
     out: str = "gates_contrastive.pt"
-    """Gate file to write, .pt or .safetensors."""
+    """Gate file to write, .pt or .safetensors. Beside it go NAME.reversed.pt (the other direction),
+    NAME.TASK.pt (each task held out), NAME.contrast.json (every fit's figures, where there is an
+    alpha, a direction or a task more) and NAME.tradeoff.png (with several alphas)."""
     quiet: bool = False
     """No progress bar and no log, only results, warnings and errors."""
     config: str | None = None
@@ -37,8 +48,8 @@ class Output:
 class RetainData:
     """The behaviour to keep."""
 
-    retain_dataset: str = "wikitext"
-    """Hub name, local folder or file, or builtin:..."""
+    retain_dataset: str | None = None
+    """Hub name, local folder or file, or builtin:...; wikitext if not given."""
     retain_dataset_config: str | None = None
     """Configuration of the dataset; wikitext takes wikitext-2-raw-v1 if none is given."""
     retain_dataset_split: str = "train"
@@ -56,7 +67,7 @@ class ForgetData:
     """The behaviour to lose."""
 
     forget_dataset: str | None = None
-    """Hub name, local folder or file, or builtin:... Must be given."""
+    """Hub name, local folder or file, or builtin:... Must be given, unless --tuples_dataset is."""
     forget_dataset_config: str | None = None
     """Configuration of the dataset."""
     forget_dataset_split: str = "train"
@@ -70,6 +81,23 @@ class ForgetData:
 
 
 @dataclass(frozen=True)
+class TupleData:
+    """Both at once: rows with retain_prompt, retain_target, forget_prompt and forget_target."""
+
+    tuples_dataset: str | None = None
+    """Matched tuples, paired row by row, in place of --retain_dataset and --forget_dataset: hub
+    name, local folder or file, or builtin:format."""
+    tuples_dataset_config: str | None = None
+    """Configuration of the dataset."""
+    tuples_dataset_split: str = "train"
+    """Split, slices allowed."""
+    hold_out: str | None = None
+    """Leave this task out of fitting and measure on it as well; each does every task in turn."""
+    task_column: str = "task"
+    """Column that says which task a tuple is of."""
+
+
+@dataclass(frozen=True)
 class SharedData:
     """What holds for the rows of both sides."""
 
@@ -80,7 +108,7 @@ class SharedData:
     max_length: int = 512
     """Cut rows to this many tokens."""
     limit: int | None = None
-    """Use at most this many rows of either side, drawn with the seed; 0 is all."""
+    """Use at most this many rows (tuples) of either side, drawn with the seed; 0 is all."""
 
 
 @dataclass(frozen=True)
@@ -88,13 +116,15 @@ class Command:
     """Fit gates that keep the retain data and lose the forget data.
 
     Minimises max(alpha * logP(forget) - logP(retain), -bound) + lambda_reg * mean(gate logits) from
-    several starts, and keeps the start that does both best on held-out rows.
+    several starts, and keeps the start that does both best on held-out rows. With several --alpha
+    or --both_directions all of them are fitted in the same passes.
     """
 
     output: Output = field(default_factory=Output)
     model: ModelConfig = field(default_factory=ModelConfig)
     retain: RetainData = field(default_factory=RetainData)
     forget: ForgetData = field(default_factory=ForgetData)
+    tuples: TupleData = field(default_factory=TupleData)
     data: SharedData = field(default_factory=SharedData)
     fit: ContrastConfig = field(default_factory=ContrastConfig)
 
@@ -103,29 +133,73 @@ def side_config(command: Command, side: str) -> DataConfig:
     """The data settings of `retain` or `forget`."""
     own = vars(getattr(command, side))
     named = {name.removeprefix(f"{side}_"): value for name, value in own.items()}
+    named["dataset"] = named["dataset"] or DEFAULT_DATASET
     return DataConfig(**named, **vars(command.data))
+
+
+def tuples_config(command: Command) -> DataConfig:
+    """The data settings of matched tuples."""
+    return DataConfig(
+        dataset=command.tuples.tuples_dataset or "",
+        dataset_config=command.tuples.tuples_dataset_config,
+        dataset_split=command.tuples.tuples_dataset_split,
+        **vars(command.data),
+    )
 
 
 def run(command: Command) -> None:
     """Fit and save."""
-    from chg.cli.inputs import fit_to_context, load_checked_model
+    from chg.cli.contrast_output import ContrastFiles, print_result, warn
+    from chg.cli.inputs import load_checked_model
+
+    _require_one_kind_of_data(command)
+    require_gate_file_name(command.output.out)
+    files = ContrastFiles(command.output.out, flat_settings(command))
+    model, tokenizer = load_checked_model(command.model, None)
+    results: Iterable[ContrastResult]
+    if command.tuples.tuples_dataset is None:
+        results = [_fit_two_sets(command, model, tokenizer)]
+    else:
+        results = _fit_tuples(command, model, tokenizer)
+    for result in results:
+        print_result(result)
+        files.write(result, apart=command.tuples.hold_out == EACH)
+        warn(result)
+    files.write_results()
+
+
+def _require_one_kind_of_data(command: Command) -> None:
+    """Two data sets or matched tuples.
+
+    Raises:
+        ConfigError: both or neither are given, or a task is held out of data without tasks.
+    """
+    two_sets = command.retain != RetainData() or command.forget != ForgetData()
+    if command.tuples.tuples_dataset is None:
+        if command.tuples != TupleData():
+            raise ConfigError("--hold_out and --task_column need matched tuples: --tuples_dataset")
+        if command.forget.forget_dataset is None:
+            raise ConfigError(
+                "--forget_dataset must be given: the behaviour to lose (or --tuples_dataset)"
+            )
+    elif two_sets:
+        raise ConfigError(
+            "--tuples_dataset holds both sides; leave out the --retain_... and --forget_... flags"
+        )
+
+
+def _fit_two_sets(command: Command, model: Any, tokenizer: Any) -> ContrastResult:
+    from chg.cli.inputs import fit_to_context
     from chg.contrastive import fit_contrastive
     from chg.data.loading import load_data, load_held_out
-    from chg.errors import ConfigError
-    from chg.files import ensure_writable
 
-    require_gate_file_name(command.output.out)
-    if command.forget.forget_dataset is None:
-        raise ConfigError("--forget_dataset must be given: the behaviour to lose")
-    out = ensure_writable(command.output.out)
-    model, tokenizer = load_checked_model(command.model, None)
     seed, rows = command.fit.seed, command.fit.eval_rows
     sides = {}
     for side in ("retain", "forget"):
         config = fit_to_context(side_config(command, side), model)
         data = load_data(config, tokenizer, seed=seed)
         sides[side] = load_held_out(config, data, tokenizer, rows=rows, seed=seed)
-    result = fit_contrastive(
+    return fit_contrastive(
         model,
         sides["retain"][0],
         sides["forget"][0],
@@ -134,22 +208,31 @@ def run(command: Command) -> None:
         held_out_forget=sides["forget"][1],
         show_progress=not command.output.quiet,
     )
-    metadata = {**result.gates.metadata, "configuration": flat_settings(command)}
-    replace(result.gates, metadata=metadata).save(out)
-    _print(result)
-    for warning in result.warnings:
-        logger.warning("warning: %s", warning)
-    say(f"wrote {out}")
 
 
-def _print(result: ContrastResult) -> None:
-    rows = []
-    for name, side in (("retain", result.retain), ("forget", result.forget)):
-        nlls = (side.nll_before, side.nll_after, side.nll_thresholded)
-        accuracies = (side.accuracy_before, side.accuracy_after, side.accuracy_thresholded)
-        rows.append((f"{name} NLL", *(figure(nll) for nll in nlls)))
-        rows.append((f"{name} accuracy", *(f"{accuracy:.1%}" for accuracy in accuracies)))
-    print_table("held-out rows", ("", "before", "gated", "gates cut at 0.5"), rows)
-    say(f"gates: {result.gates.counts}")
-    say(f"start {result.start + 1} of {len(result.starts)} was best")
-    say(f"{result.updates} updates of {len(result.starts)} starts in {result.seconds:.1f} s")
+def _fit_tuples(command: Command, model: Any, tokenizer: Any) -> Iterator[ContrastResult]:
+    """A result for each task held out, as it comes."""
+    from chg.contrastive import fit_matched
+
+    # All of them before the first fit, so that what cannot be held out is refused at once.
+    for split in list(_splits(command, model, tokenizer)):
+        if split.task is not None:
+            logger.info("fitting without task %s", split.task)
+        yield fit_matched(model, split, command.fit, show_progress=not command.output.quiet)
+
+
+def _splits(command: Command, model: Any, tokenizer: Any) -> Iterator[MatchedSplit]:
+    from chg.cli.inputs import fit_to_context
+    from chg.data.tuples import load_held_out_tuples, load_tuples, split_tuples
+
+    config = fit_to_context(tuples_config(command), model)
+    column, seed = command.tuples.task_column, command.fit.seed
+    data = load_tuples(config, tokenizer, task_column=column, seed=seed)
+    validation = load_held_out_tuples(
+        config, data, tokenizer, rows=command.fit.eval_rows, seed=seed, task_column=column
+    )
+    tasks: tuple[str | None, ...] = (command.tuples.hold_out,)
+    if command.tuples.hold_out == EACH:
+        tasks = data.task_names or tasks
+    for task in tasks:
+        yield split_tuples(data, validation, hold_out=task, seed=seed)

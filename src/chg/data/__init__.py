@@ -3,14 +3,19 @@
 from chg.data.batches import Batch, batches
 from chg.data.loading import load_data, load_prompts
 from chg.data.tokens import TokenData, TokenRow, tokenize_pairs, tokenize_texts
+from chg.data.tuples import MatchedData, MatchedSplit, load_tuples, split_tuples
 
 __all__ = [
     "Batch",
+    "MatchedData",
+    "MatchedSplit",
     "TokenData",
     "TokenRow",
     "batches",
     "load_data",
     "load_prompts",
+    "load_tuples",
+    "split_tuples",
     "tokenize_pairs",
     "tokenize_texts",
 ]

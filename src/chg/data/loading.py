@@ -121,7 +121,7 @@ def dataset_name(config: DataConfig, split: str) -> str:
 
 def _tokenize(rows: Dataset, config: DataConfig, tokenizer: Any, seed: int, name: str) -> TokenData:
     columns = _columns(rows, config, name)
-    texts = [_strings(rows, column, name) for column in columns]
+    texts = [strings(rows, column, name) for column in columns]
     kept = [i for i in range(len(rows)) if all(column[i].strip() for column in texts)]
     if not kept:
         raise DataError(f"{name} has nothing to score: all {len(rows)} rows are empty")
@@ -161,7 +161,12 @@ def _columns(rows: Dataset, config: DataConfig, name: str) -> tuple[str, ...]:
     return wanted
 
 
-def _strings(rows: Dataset, column: str, name: str) -> Sequence[str]:
+def strings(rows: Dataset, column: str, name: str) -> Sequence[str]:
+    """A column as text, empty where a row has nothing.
+
+    Raises:
+        DataError: it holds something else.
+    """
     values = list(rows[column])
     for value in values:
         if value is not None and not isinstance(value, str | int | float):

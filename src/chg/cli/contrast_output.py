@@ -1,0 +1,159 @@
+"""What `chg contrast` prints and writes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from chg.cli.common import figure, print_table, say
+from chg.contrast_results import (
+    ContrastFit,
+    ContrastResults,
+    ContrastRun,
+    SideFigures,
+    mean_and_spread,
+)
+from chg.contrastive import ContrastResult
+from chg.files import atomic_path, ensure_writable
+
+logger = logging.getLogger(__name__)
+
+
+class ContrastFiles:
+    """The files of one command, all named after its gate file."""
+
+    def __init__(self, out: str, settings: dict[str, Any]) -> None:
+        """Prove that they can be written.
+
+        Raises:
+            OutputError: they cannot.
+        """
+        self._out = ensure_writable(out)
+        self._settings = settings
+        self._results: list[ContrastResult] = []
+
+    def write(self, result: ContrastResult, *, apart: bool) -> None:
+        """Write the gates of each direction, and the picture of the trade-off if there is one.
+
+        With `apart`, under the name of the task held out, one of several.
+        """
+        out = self._out
+        if apart:
+            # Quoted, whatever a task is called: different tasks have different files.
+            task = quote(result.run.held_out_task or "", safe=" ")
+            out = out.with_name(f"{out.stem}.{task}{out.suffix}")
+        self._results.append(result)
+        runs = [result.run]
+        self._save(result, out)
+        if result.reversed is not None:
+            runs.append(result.reversed.run)
+            self._save(result.reversed, out.with_name(f"{out.stem}.reversed{out.suffix}"))
+        if len(result.run.alphas) > 1:
+            from chg.report.tradeoff import save, tradeoff
+
+            picture = out.with_name(f"{out.stem}.tradeoff.png")
+            with atomic_path(picture) as temporary:
+                save(tradeoff(runs), temporary)
+            say(f"wrote {picture}")
+
+    def _save(self, result: ContrastResult, path: Path) -> None:
+        metadata = {**result.gates.metadata, "configuration": self._settings}
+        replace(result.gates, metadata=metadata).save(path)
+        say(f"wrote {path}")
+
+    def write_results(self) -> None:
+        """Write every fit's figures, where there is more to tell than the terminal did."""
+        runs = [
+            one.run
+            for result in self._results
+            for one in (result, result.reversed)
+            if one is not None
+        ]
+        if len(runs) == 1 and runs[0].held_out_task is None and len(runs[0].alphas) == 1:
+            return
+        kept = ("model", "revision", "architecture", "dtype", "dataset", "forget_dataset")
+        metadata = {name: self._results[0].gates.metadata[name] for name in (*kept, "versions")}
+        metadata["configuration"] = self._settings
+        path = self._out.with_name(f"{self._out.stem}.contrast.json")
+        say(f"wrote {ContrastResults(tuple(runs), metadata).save(path)}")
+
+
+def print_result(result: ContrastResult) -> None:
+    """Print what the fits of one set of passes did."""
+    for one in (result, result.reversed):
+        if one is not None:
+            _print_run(one, both=result.reversed is not None)
+    run = result.run
+    fits = len(run.fits) * (1 if result.reversed is None else 2)
+    of_what = "starts" if fits == len(run.at(run.alphas[0])) else "fits"
+    say(f"{run.updates} updates of {fits} {of_what} in {run.seconds:.1f} s")
+
+
+def warn(result: ContrastResult) -> None:
+    """Log what the kept fits failed at."""
+    for one in (result, result.reversed):
+        for warning in () if one is None else one.warnings:
+            direction = " (reversed)" if one is not None and one.run.reversed else ""
+            logger.warning("warning%s: %s", direction, warning)
+
+
+def _print_run(result: ContrastResult, *, both: bool) -> None:
+    run, best = result.run, result.best
+    if both:
+        metadata = result.gates.metadata
+        say(f"\nretain {metadata['dataset']}, forget {metadata['forget_dataset']}")
+    seen = "held-out rows" if run.held_out_task is None else "held-out rows of fitted tasks"
+    unseen = f"task {run.held_out_task}, left out of fitting"
+    _print_sides(seen, best.retain, best.forget)
+    if best.unseen_retain is not None and best.unseen_forget is not None:
+        _print_sides(unseen, best.unseen_retain, best.unseen_forget)
+    if len(run.alphas) > 1:
+        _print_curve(seen, run, lambda fit: (fit.retain, fit.forget))
+        if best.unseen_retain is not None:
+            _print_curve(unseen, run, lambda fit: (fit.unseen_retain, fit.unseen_forget))
+    say(f"gates: {result.gates.counts}")
+    starts = run.at(best.alpha)
+    at_alpha = f", at alpha {best.alpha:g}" if len(run.alphas) > 1 else ""
+    say(f"start {best.start + 1} of {len(starts)} (seed {best.seed}) was best{at_alpha}")
+    if len(starts) > 1:
+        say(
+            f"over starts{at_alpha}: retain accuracy {_over([fit.retain for fit in starts])}, "
+            f"forget accuracy {_over([fit.forget for fit in starts])}"
+        )
+
+
+def _print_sides(title: str, retain: SideFigures, forget: SideFigures) -> None:
+    rows = []
+    for name, side in (("retain", retain), ("forget", forget)):
+        nlls = (side.nll_before, side.nll_after, side.nll_thresholded)
+        accuracies = (side.accuracy_before, side.accuracy_after, side.accuracy_thresholded)
+        rows.append((f"{name} NLL", *(figure(nll) for nll in nlls)))
+        rows.append((f"{name} accuracy", *(f"{accuracy:.1%}" for accuracy in accuracies)))
+    print_table(title, ("", "before", "gated", "gates cut at 0.5"), rows)
+
+
+Measured = Callable[[ContrastFit], tuple[SideFigures | None, SideFigures | None]]
+
+
+def _print_curve(title: str, run: ContrastRun, measured: Measured) -> None:
+    """For each alpha the best start's accuracies, and the mean and spread of all starts'."""
+    rows = []
+    for best in run.curve:
+        row = [f"{best.alpha:g}"]
+        for side in (0, 1):
+            starts = [measured(fit)[side] for fit in run.at(best.alpha)]
+            chosen = measured(best)[side]
+            assert chosen is not None
+            row += [f"{chosen.accuracy_after:.1%}", _over([one for one in starts if one])]
+        rows.append(row)
+    columns = ("alpha", "retain, best", "all starts", "forget, best", "all starts")
+    print_table(f"accuracy, {title}", columns, rows)
+
+
+def _over(sides: Sequence[SideFigures]) -> str:
+    mean, spread = mean_and_spread([side.accuracy_after for side in sides])
+    return f"{mean:.1%} \u00b1 {spread:.1%}"

@@ -1,0 +1,98 @@
+"""The trade-off between retaining and forgetting, over the weight of forgetting."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import matplotlib
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from chg.report.figures import save
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from chg.contrast_results import ContrastFit, ContrastRun, SideFigures
+
+__all__ = ["save", "tradeoff"]
+
+Measured = Callable[["ContrastFit"], "tuple[SideFigures | None, SideFigures | None]"]
+PANEL = 4.2
+"""Width of a panel, inches."""
+
+
+def tradeoff(runs: Sequence[ContrastRun]) -> Figure:
+    """Share retained against share forgotten: a column per direction, a row per kind of rows.
+
+    A point is a start; the line runs through the best start of each alpha.
+    """
+    kinds: list[tuple[str, Measured]] = [
+        ("held-out rows", lambda fit: (fit.retain, fit.forget)),
+    ]
+    task = runs[0].held_out_task
+    if task is not None:
+        kinds.append((f"task left out: {task}", lambda fit: (fit.unseen_retain, fit.unseen_forget)))
+    figure = Figure(figsize=(PANEL * len(runs) + 0.6, PANEL * len(kinds) + 0.7))
+    figure.set_layout_engine("constrained")
+    panels = figure.subplots(len(kinds), len(runs), squeeze=False, sharex=True, sharey=True)
+    for row, (kind, measured) in zip(panels, kinds, strict=True):
+        for axes, run in zip(row, runs, strict=True):
+            _panel(axes, run, measured)
+            direction = f"{'reversed' if run.reversed else 'as given'}, " if len(runs) > 1 else ""
+            axes.set_title(f"{direction}{kind}", fontsize=10)
+    for axes in panels[-1]:
+        axes.set_xlabel("forgotten: share of target probability lost")
+    for axes in panels[:, 0]:
+        axes.set_ylabel("retained: share of target probability kept")
+    figure.legend(
+        handles=_handles(runs[0].alphas),
+        fontsize=8,
+        frameon=False,
+        loc="outside lower center",
+        ncols=4,
+    )
+    return figure
+
+
+def _panel(axes: Axes, run: ContrastRun, measured: Measured) -> None:
+    colours = _colours(run.alphas)
+    for fit in run.fits:
+        axes.scatter(*_point(fit, measured), s=26, color=colours[fit.alpha], alpha=0.75, zorder=3)
+    line = [_point(fit, measured) for fit in run.curve]
+    axes.plot(*zip(*line, strict=True), color="#444444", linewidth=1.2, zorder=2)
+    for fit, point in zip(run.curve, line, strict=True):
+        axes.scatter(
+            *point, s=80, facecolors="none", edgecolors=colours[fit.alpha], linewidths=1.6, zorder=4
+        )
+    axes.set_xlim(-0.04, 1.04)
+    axes.set_ylim(-0.04, 1.04)
+    axes.set_aspect("equal")
+    axes.grid(color="#e5e5e5", zorder=0)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _point(fit: ContrastFit, measured: Measured) -> tuple[float, float]:
+    retain, forget = measured(fit)
+    assert retain is not None
+    assert forget is not None
+    return 1 - forget.kept, retain.kept
+
+
+def _colours(alphas: Sequence[float]) -> dict[float, str]:
+    """From dark to light by alpha, told apart by all common kinds of colour vision."""
+    scale = matplotlib.colormaps["viridis"]
+    return {
+        alpha: to_hex(scale(0.9 * i / max(1, len(alphas) - 1))) for i, alpha in enumerate(alphas)
+    }
+
+
+def _handles(alphas: Sequence[float]) -> list[Line2D]:
+    points = [
+        Line2D([], [], marker="o", color=colour, linewidth=0, label=f"alpha {alpha:g}")
+        for alpha, colour in _colours(alphas).items()
+    ]
+    line = Line2D([], [], marker="o", color="#444444", fillstyle="none", label="best start of each")
+    return [*points, line]
