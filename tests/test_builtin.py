@@ -29,6 +29,7 @@ from chg.builtin.tasks import (
     builtin_configs,
     builtin_rows,
     is_validation,
+    prompts_of,
     vocabulary,
 )
 from chg.builtin.words import RANDOM_TOKENS, WORD_PAIRS
@@ -113,6 +114,19 @@ def test_without_a_config_all_tasks_are_mixed() -> None:
         counts = Counter(row["task"] for row in builtin_rows(dataset, None, "validation"))
         assert set(counts) == set(builtin_configs(dataset))
         assert min(counts.values()) > 512 / len(counts) / 2
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_tuples_ask_for_the_same_word_twice(split: str) -> None:
+    rows = builtin_rows("format", None, split)
+    assert len({prompts_of(row) for row in rows}) == SPLITS[split]
+    assert {row["task"] for row in rows} == set(WORD_PAIRS)
+    for row in rows:
+        shown, named = row["retain_prompt"].split(), row["forget_prompt"].split()
+        assert shown[-2:] == named[-2:]
+        assert row["retain_target"] == row["forget_target"]
+        assert dict(WORD_PAIRS[row["task"]])[shown[-2]] == row["retain_target"]
+        assert {is_validation(prompt) for prompt in prompts_of(row)} == {split == "validation"}
 
 
 @pytest.fixture(scope="module")

@@ -6,14 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from chg import ablate_heads, classify_heads, fit_contrastive, fit_gates
-from chg.data.tokens import TokenData
+from chg import ablate_heads, classify_heads, fit_gates
 from planted import (
     D_HEAD,
     HARMFUL,
     HELPFUL,
     ROLES,
-    TOKENS,
     copy_rows,
     mean_logprob,
     planted_model,
@@ -73,45 +71,3 @@ def test_slicing_the_output_would_blame_the_wrong_head() -> None:
 
     mistaken = [metric_with_output_slice_closed(head) for head in range(4)]
     assert int(np.argmin(mistaken)) == 1
-
-
-def separate_sides() -> tuple[TokenData, TokenData]:
-    return copy_rows(128, 0, range(0, 8)), copy_rows(128, 1, range(8, TOKENS))
-
-
-@pytest.mark.parametrize("swap", [False, True])
-def test_contrastive_gates_separate_planted_paths(swap: bool) -> None:
-    model = planted_model({(0, 0): 1.0, (1, 2): 1.0})
-    retain, forget = separate_sides()
-    if swap:
-        retain, forget = forget, retain
-    result = fit_contrastive(
-        model,
-        retain,
-        forget,
-        held_out_retain=retain,
-        held_out_forget=forget,
-        show_progress=False,
-    )
-    keeps, loses = ((1, 2), (0, 0)) if swap else ((0, 0), (1, 2))
-    assert result.gates.thresholded[keeps] == 1
-    assert result.gates.thresholded[loses] == 0
-    assert result.retain.accuracy_thresholded == 1
-    assert result.forget.nll_thresholded > result.forget.nll_before + 0.5
-    assert not result.warnings
-
-
-def test_contrastive_warns_when_nothing_can_be_forgotten() -> None:
-    model = planted_model()
-    data = copy_rows(32)
-    result = fit_contrastive(
-        model,
-        data,
-        data,
-        max_steps=10,
-        gate_init="open",
-        held_out_retain=data,
-        held_out_forget=data,
-        show_progress=False,
-    )
-    assert any("nothing was forgotten" in warning for warning in result.warnings)
