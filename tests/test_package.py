@@ -26,7 +26,7 @@ ORDER = [
     {"engine"},
     {"ability"},
     {"evaluation", "inspection", "memory", "optimiser"},
-    {"estimate"},
+    {"estimate", "contrast_figures"},
     {"fitting", "ablation", "contrastive"},
     {"report", "tracking"},
     {"cli"},

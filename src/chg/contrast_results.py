@@ -16,6 +16,10 @@ from chg.files import atomic_path
 
 FORMAT_VERSION = 1
 
+FORGOTTEN_AT_LEAST = 0.1
+RETAINED_AT_LEAST = 0.5
+"""Shares of the ungated probability below which a warning says that a side failed."""
+
 
 @dataclass(frozen=True)
 class SideFigures:
@@ -56,6 +60,22 @@ class ContrastFit:
         if self.alpha == 0:
             return 0.0, objective
         return min(self.retain.kept, 1 - self.forget.kept), objective
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Which of its two jobs it failed at, and what to do; of seen tasks."""
+        found = []
+        if self.alpha > 0 and 1 - self.forget.kept < FORGOTTEN_AT_LEAST:
+            found.append(
+                "nothing was forgotten: the forget side is as likely as before; try a larger "
+                "--alpha, a --lambda_reg above 0, or more --starts"
+            )
+        if self.retain.kept < RETAINED_AT_LEAST:
+            found.append(
+                "the retain side was lost: less than half of its probability is left; try a "
+                "smaller --alpha, or a --lambda_reg below 0"
+            )
+        return tuple(found)
 
 
 @dataclass(frozen=True)

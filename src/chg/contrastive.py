@@ -26,11 +26,11 @@ from torch import Tensor, nn
 
 from chg.ability import ability, partial_forward, ready
 from chg.config import ContrastConfig
+from chg.contrast_figures import PlannedFit, Sides, figures_of, measure
 from chg.contrast_results import ContrastFit, ContrastRun, SideFigures
 from chg.data.batches import MicroBatch, endless_rows, gather
 from chg.data.tokens import TokenData
 from chg.data.tuples import MatchedData, MatchedSplit
-from chg.evaluation import SequenceScores, evaluate_gates
 from chg.foreign import AnyModel, stock_model
 from chg.gate_wrapper import gate_shape
 from chg.gates import HeadGates, count_gates
@@ -41,13 +41,6 @@ from chg.progress import progress_bar
 from chg.provenance import describe_config, describe_model, package_versions
 
 logger = logging.getLogger(__name__)
-
-FORGOTTEN_AT_LEAST = 0.1
-RETAINED_AT_LEAST = 0.5
-"""Shares of the ungated probability below which a warning says that a side failed."""
-
-Sides = tuple[TokenData, TokenData]
-"""Rows to retain and rows to forget."""
 
 
 @dataclass(frozen=True)
@@ -155,20 +148,11 @@ def _sides(data: MatchedData) -> Sides:
     return data.retain, data.forget
 
 
-@dataclass(frozen=True)
-class _Fit:
-    """What one gate matrix of the passes is fitted for."""
-
-    reversed: bool
-    alpha: float
-    start: int
-
-
-def _plan(config: ContrastConfig) -> list[_Fit]:
+def _plan(config: ContrastConfig) -> list[PlannedFit]:
     """Every direction, weight of forgetting and start."""
     directions = (False, True) if config.both_directions else (False,)
     return [
-        _Fit(direction, alpha, start)
+        PlannedFit(direction, alpha, start)
         for direction in directions
         for alpha in config.alphas
         for start in range(config.starts)
@@ -183,18 +167,18 @@ def _fit(
     began = time.perf_counter()
     logits = _optimise(model, rows, plan, total, config, show_progress)
     seconds = time.perf_counter() - began
-    seen = _measure(model, logits, rows.held_out, config)
+    seen = measure(model, logits, rows.held_out, config)
     unseen = None
     if rows.unseen is not None:
-        unseen = _measure(model, logits, rows.unseen, config)
+        unseen = measure(model, logits, rows.unseen, config)
     results = []
     for direction in sorted({fit.reversed for fit in plan}):
         places = [k for k, fit in enumerate(plan) if fit.reversed == direction]
         fits = tuple(
-            _figures(plan[k], config, seen[k], unseen[k] if unseen else None) for k in places
+            figures_of(plan[k], config, seen[k], unseen[k] if unseen else None) for k in places
         )
         best = max(range(len(fits)), key=lambda k: fits[k].merit)
-        run = ContrastRun(fits, best, _warnings(fits[best]), direction, rows.task, total, seconds)
+        run = ContrastRun(fits, best, fits[best].warnings, direction, rows.task, total, seconds)
         metadata = _metadata(model, rows, run, config)
         gates = HeadGates(logits[places[best]], metadata)
         results.append(ContrastResult(gates, run, logits[places]))
@@ -210,7 +194,7 @@ def total_updates(config: ContrastConfig, rows: int) -> int:
 def _optimise(
     model: nn.Module,
     rows: _Rows,
-    plan: list[_Fit],
+    plan: list[PlannedFit],
     total: int,
     config: ContrastConfig,
     show_progress: bool,
@@ -258,7 +242,7 @@ def _paired(rows: _Rows, config: ContrastConfig, total: int) -> Iterator[list[Mi
 def _contrast_loss(
     model: nn.Module,
     pad_ids: tuple[int, int],
-    plan: list[_Fit],
+    plan: list[PlannedFit],
     bound: float,
     forward: PartialForward | None,
 ) -> Callable[[Tensor, MicroBatch], Tensor]:
@@ -278,51 +262,6 @@ def _contrast_loss(
         return objective.mean(1) * micro_batch.share
 
     return loss
-
-
-def _measure(
-    model: nn.Module, logits: Tensor, sides: Sides, config: ContrastConfig
-) -> list[tuple[SideFigures, SideFigures]]:
-    """Figures of both sides, as they are in the data, for every fit."""
-    matrices = [torch.ones(logits.shape[1:])]
-    for one in logits:
-        matrices += [HeadGates(one).values, HeadGates(one).thresholded]
-    figures = []
-    for data in sides:
-        sample = data.sample(config.eval_rows, config.seed)
-        before, *after = evaluate_gates(model, sample, matrices, batch_size=config.batch_size)
-        figures.append([_side(before, after[2 * k], after[2 * k + 1]) for k in range(len(logits))])
-    return list(zip(*figures, strict=True))
-
-
-def _side(
-    before: SequenceScores, after: SequenceScores, thresholded: SequenceScores
-) -> SideFigures:
-    return SideFigures(
-        before.nll,
-        after.nll,
-        thresholded.nll,
-        before.accuracy,
-        after.accuracy,
-        thresholded.accuracy,
-    )
-
-
-def _figures(
-    fit: _Fit,
-    config: ContrastConfig,
-    seen: tuple[SideFigures, SideFigures],
-    unseen: tuple[SideFigures, SideFigures] | None,
-) -> ContrastFit:
-    """What one fit did, in its own direction."""
-    order = (1, 0) if fit.reversed else (0, 1)
-    return ContrastFit(
-        fit.alpha,
-        fit.start,
-        config.seed + fit.start,
-        *(seen[i] for i in order),
-        *(unseen[i] for i in order) if unseen else (),
-    )
 
 
 def _metadata(
@@ -345,18 +284,3 @@ def _metadata(
         "configuration": describe_config(config),
         "versions": package_versions(),
     }
-
-
-def _warnings(fit: ContrastFit) -> tuple[str, ...]:
-    found = []
-    if fit.alpha > 0 and 1 - fit.forget.kept < FORGOTTEN_AT_LEAST:
-        found.append(
-            "nothing was forgotten: the forget side is as likely as before; try a larger --alpha,"
-            " a --lambda_reg above 0, or more --starts"
-        )
-    if fit.retain.kept < RETAINED_AT_LEAST:
-        found.append(
-            "the retain side was lost: less than half of its probability is left; try a smaller "
-            "--alpha, or a --lambda_reg below 0"
-        )
-    return tuple(found)

@@ -96,9 +96,12 @@ def print_result(result: ContrastResult) -> None:
 def warn(result: ContrastResult) -> None:
     """Log what the kept fits failed at."""
     for one in (result, result.reversed):
-        for warning in () if one is None else one.warnings:
-            direction = " (reversed)" if one is not None and one.run.reversed else ""
-            logger.warning("warning%s: %s", direction, warning)
+        if one is None:
+            continue
+        where = f" (without {one.run.held_out_task})" if one.run.held_out_task else ""
+        where += " (reversed)" if one.run.reversed else ""
+        for warning in one.warnings:
+            logger.warning("warning%s: %s", where, warning)
 
 
 def _print_run(result: ContrastResult, *, both: bool) -> None:
