@@ -177,7 +177,9 @@ def _require_one_kind_of_data(command: Command) -> None:
     two_sets = command.retain != RetainData() or command.forget != ForgetData()
     if command.tuples.tuples_dataset is None:
         if command.tuples != TupleData():
-            raise ConfigError("--hold_out and --task_column need matched tuples: --tuples_dataset")
+            raise ConfigError(
+                "--hold_out and --task_column need matched tuples: give --tuples_dataset"
+            )
         if command.forget.forget_dataset is None:
             raise ConfigError(
                 "--forget_dataset must be given: the behaviour to lose (or --tuples_dataset)"
