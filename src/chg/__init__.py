@@ -27,7 +27,14 @@ if TYPE_CHECKING:
         ModelConfig,
     )
     from chg.contrastive import ContrastResult, fit_contrastive
-    from chg.data import TokenData, load_data, load_prompts, tokenize_pairs, tokenize_texts
+    from chg.data import (
+        TokenData,
+        load_data,
+        load_prompts,
+        tokenize_pairs,
+        tokenize_texts,
+        with_partners,
+    )
     from chg.errors import ChgError
     from chg.evaluation import evaluate, evaluate_gates
     from chg.fitting import FitResult, fit_gates
@@ -37,6 +44,7 @@ if TYPE_CHECKING:
     from chg.layouts import register_architecture
     from chg.loading import load_model
     from chg.memory import MemoryEstimate, estimate_memory
+    from chg.references import Reference, make_reference
     from chg.report import analyze
     from chg.results import AblationResult
     from chg.taxonomy import Taxonomy, classify_heads
@@ -53,7 +61,14 @@ _HOMES = {
         "ModelConfig",
     ],
     "contrastive": ["ContrastResult", "fit_contrastive"],
-    "data": ["TokenData", "load_data", "load_prompts", "tokenize_pairs", "tokenize_texts"],
+    "data": [
+        "TokenData",
+        "load_data",
+        "load_prompts",
+        "tokenize_pairs",
+        "tokenize_texts",
+        "with_partners",
+    ],
     "errors": ["ChgError"],
     "evaluation": ["evaluate", "evaluate_gates"],
     "fitting": ["FitResult", "fit_gates"],
@@ -63,6 +78,7 @@ _HOMES = {
     "inspection": ["Inspection", "inspect_model"],
     "loading": ["load_model"],
     "memory": ["MemoryEstimate", "estimate_memory"],
+    "references": ["Reference", "make_reference"],
     "report": ["analyze"],
     "results": ["AblationResult"],
     "taxonomy": ["Taxonomy", "classify_heads"],
@@ -83,6 +99,7 @@ __all__ = [
     "Inspection",
     "MemoryEstimate",
     "ModelConfig",
+    "Reference",
     "Taxonomy",
     "TokenData",
     "ablate_heads",
@@ -101,9 +118,11 @@ __all__ = [
     "load_data",
     "load_model",
     "load_prompts",
+    "make_reference",
     "register_architecture",
     "tokenize_pairs",
     "tokenize_texts",
+    "with_partners",
 ]
 
 

@@ -2,7 +2,8 @@
 
 1. Rows of the retain and the forget side are paired as they come, each side shuffled by the seed.
 2. Minimise `max(alpha * logP_forget - logP_retain, -bound) + lambda_reg * R`, where logP is the
-   mean log-probability of a row's target tokens.
+   mean log-probability of a row's target tokens. A mean that ablated heads are replaced by is over
+   the retain rows.
 3. Several starts are fitted side by side, because there are traps: everything open forgets
    nothing, everything closed retains nothing, and both have no gradient.
 4. The start that does both best on held-out rows is kept, and measured with its gates as fitted
@@ -22,9 +23,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from chg.ability import ability, partial_forward, ready
+from chg.ability import partial_forward, ready, shareable
 from chg.config import ContrastConfig
 from chg.data.batches import MicroBatch, endless_rows, gather
+from chg.data.partners import with_partners
 from chg.data.tokens import TokenData
 from chg.evaluation import SequenceScores, evaluate_gates
 from chg.foreign import AnyModel, stock_model
@@ -35,6 +37,7 @@ from chg.optimiser import Update, optimise_gates, starting_logits, updates_betwe
 from chg.partial_forward import PartialForward
 from chg.progress import progress_bar
 from chg.provenance import describe_config, describe_model, package_versions
+from chg.references import Reference, describe_reference, with_reference
 
 logger = logging.getLogger(__name__)
 
@@ -108,6 +111,11 @@ def fit_contrastive(
     start = starting_logits(config, gate_shape(model, config.unit), config.starts)
     total = total_updates(config, min(len(retain), len(forget)))
     began = time.perf_counter()
+    retain, reference = with_reference(model, retain, config)
+    if config.ablation == "resample":
+        forget, held_out_retain, held_out_forget = (
+            with_partners(side, config.seed) for side in (forget, held_out_retain, held_out_forget)
+        )
     with progress_bar(total, "fitting contrastive gates", show=show_progress) as bar:
 
         def on_update(update: Update) -> None:
@@ -123,15 +131,18 @@ def fit_contrastive(
 
         pairs = _paired(retain, forget, config, total)
         with partial_forward(model, config.recompute) as forward:
-            loss = _contrast_loss(model, (retain.pad_id, forget.pad_id), config, forward)
+            pad_ids = (retain.pad_id, forget.pad_id)
+            loss = _contrast_loss(model, pad_ids, config, forward, reference)
             logits = optimise_gates(model, start, pairs, total, loss, config, on_update)
     seconds = time.perf_counter() - began
-    figures = _measure(model, logits, held_out_retain, held_out_forget, config)
+    held_out = (held_out_retain, held_out_forget)
+    figures = _measure(model, logits, held_out, config, reference)
     metadata = {
         **describe_model(model),
         "dataset": retain.name,
         "forget_dataset": forget.name,
         "data_fingerprint": f"{retain.fingerprint}-{forget.fingerprint}",
+        **describe_reference(reference),
     }
     return _result(logits, figures, metadata, config, total, seconds)
 
@@ -194,14 +205,14 @@ def _contrast_loss(
     pad_ids: tuple[int, int],
     config: ContrastConfig,
     forward: PartialForward | None,
+    reference: Reference | None,
 ) -> Callable[[Tensor, MicroBatch], Tensor]:
-    shareable = ability(model).shareable
+    length = shareable(model, reference)
 
     def loss(gates: Tensor, micro_batch: MicroBatch) -> Tensor:
-        kept, lost = (
-            logprobs_of_fits(model, gates, ready(model, gather(rows, pad_id, shareable)), forward)
-            for rows, pad_id in zip(micro_batch.sides, pad_ids, strict=True)
-        )
+        sides = zip(micro_batch.sides, pad_ids, strict=True)
+        both = [ready(model, gather(rows, pad_id, length)) for rows, pad_id in sides]
+        kept, lost = (logprobs_of_fits(model, gates, side, forward, reference) for side in both)
         objective = contrast_objective(kept, lost, alpha=config.alpha, bound=config.bound)
         return objective.mean(1) * micro_batch.share
 
@@ -211,9 +222,9 @@ def _contrast_loss(
 def _measure(
     model: nn.Module,
     logits: Tensor,
-    retain: TokenData,
-    forget: TokenData,
+    held_out: tuple[TokenData, TokenData],
     config: ContrastConfig,
+    reference: Reference | None,
 ) -> list[tuple[SideFigures, SideFigures]]:
     """Figures of both sides for every start."""
     fits = [HeadGates(one) for one in logits]
@@ -221,9 +232,11 @@ def _measure(
     for fit in fits:
         matrices += [fit.values, fit.thresholded]
     sides = []
-    for data in (retain, forget):
+    for data in held_out:
         sample = data.sample(config.eval_rows, config.seed)
-        before, *after = evaluate_gates(model, sample, matrices, batch_size=config.batch_size)
+        before, *after = evaluate_gates(
+            model, sample, matrices, batch_size=config.batch_size, reference=reference
+        )
         sides.append([_side(before, after[2 * k], after[2 * k + 1]) for k in range(len(fits))])
     return list(zip(*sides, strict=True))
 

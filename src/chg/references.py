@@ -12,15 +12,16 @@ Both are of the model without gates of the engine's or the fit's.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from chg.architectures import HeadSites, find_head_sites, input_device
-from chg.config import AblationKind
+from chg.config import AblationConfig, AblationKind, OptimiserConfig
 from chg.data.batches import Batch, batches
+from chg.data.partners import with_partners
 from chg.data.tokens import TokenData
 from chg.eager import uncompiled
 from chg.errors import ConfigError, DataError, GateError
@@ -40,6 +41,8 @@ class Reference:
     means: Mapping[int, Float[Tensor, "place width"]] = field(default_factory=dict)
     """Layer -> means at positions `0, 1, ...`, and in the last row that over all positions, which
     also serves positions that the data did not have."""
+    origin: Mapping[str, str] = field(default_factory=dict)
+    """Name and fingerprint of its rows, where they are not those that are scored."""
 
     @property
     def by_row(self) -> bool:
@@ -118,6 +121,49 @@ def make_reference(
                 for heads in uses:
                     sums.add(layer, heads, held, by_position=per_position)
     return Reference(kind, sums.means())
+
+
+def with_reference(
+    model: AnyModel,
+    data: TokenData,
+    config: AblationConfig | OptimiserConfig,
+    rows: TokenData | None = None,
+) -> tuple[TokenData, Reference | None]:
+    """Data ready to be scored with what ablated heads are replaced by.
+
+    Args:
+        model: a causal language model; left as it is.
+        data: the rows to be scored.
+        config: the kind of ablation, and the seed that draws partners.
+        rows: what means are over and partners are drawn from, in place of `data`.
+
+    Raises:
+        ConfigError, DataError, GateError: as `make_reference` and `with_partners`; or there are
+            reference rows for ablation to zero.
+    """
+    kind = config.ablation
+    if rows is not None and kind == "zero":
+        raise ConfigError("reference rows belong to --ablation mean or resample, not zero")
+    if kind == "resample":
+        data = with_partners(data, config.seed, rows)
+    source = rows if rows is not None and kind == "mean" else data
+    reference = make_reference(model, source, kind, per_position=config.per_position)
+    if reference is not None and rows is not None:
+        origin = {"reference_dataset": rows.name, "reference_fingerprint": rows.fingerprint}
+        reference = replace(reference, origin=origin)
+    return data, reference
+
+
+def describe_reference(reference: Reference | None) -> dict[str, str]:
+    """For metadata: the kind of ablation, and the data set of the reference if it is another."""
+    return (
+        {"ablation": "zero"}
+        if reference is None
+        else {
+            "ablation": reference.kind,
+            **reference.origin,
+        }
+    )
 
 
 class _Sums:

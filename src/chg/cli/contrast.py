@@ -108,7 +108,7 @@ def side_config(command: Command, side: str) -> DataConfig:
 
 def run(command: Command) -> None:
     """Fit and save."""
-    from chg.cli.inputs import fit_to_context, load_checked_model
+    from chg.cli.inputs import fit_to_context, for_ablation, load_checked_model
     from chg.contrastive import fit_contrastive
     from chg.data.loading import load_data, load_held_out
     from chg.errors import ConfigError
@@ -122,7 +122,8 @@ def run(command: Command) -> None:
     seed, rows = command.fit.seed, command.fit.eval_rows
     sides = {}
     for side in ("retain", "forget"):
-        config = fit_to_context(side_config(command, side), model)
+        config = for_ablation(side_config(command, side), command.fit.ablation)
+        config = fit_to_context(config, model)
         data = load_data(config, tokenizer, seed=seed)
         sides[side] = load_held_out(config, data, tokenizer, rows=rows, seed=seed)
     result = fit_contrastive(

@@ -2,6 +2,7 @@
 
 from chg.data.batches import Batch, batches
 from chg.data.loading import load_data, load_prompts
+from chg.data.partners import with_partners
 from chg.data.tokens import TokenData, TokenRow, tokenize_pairs, tokenize_texts
 
 __all__ = [
@@ -13,4 +14,5 @@ __all__ = [
     "load_prompts",
     "tokenize_pairs",
     "tokenize_texts",
+    "with_partners",
 ]
