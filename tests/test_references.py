@@ -283,16 +283,35 @@ def test_positions_that_the_reference_rows_lack_take_the_mean_of_all() -> None:
     assert (found[1][0, 4] - heads[1][4]).abs().max() < 1e-12
 
 
-def test_heads_that_say_the_same_everywhere_are_missed_by_nobody() -> None:
-    model, data = make("gpt2"), ragged_data()
+def constant_heads() -> nn.Module:
+    """A GPT-2 whose values are their bias, whatever is attended to."""
+    model = make("gpt2")
     with torch.no_grad():
         for block in model.transformer.h:  # type: ignore[union-attr, operator]
-            block.attn.c_attn.weight[:, 64:] = 0  # values are their bias, whatever is attended to
+            block.attn.c_attn.weight[:, 64:] = 0
             block.attn.c_attn.bias[64:] = torch.linspace(-1, 1, 32)
-    mean = ablate_heads(model, data, ablation="mean", show_progress=False)
-    zero = ablate_heads(model, data, show_progress=False)
-    assert np.abs(mean.scores).max() < 1e-12
-    assert np.abs(zero.scores).min() > 1e-6
+    return model
+
+
+@pytest.mark.parametrize(("kind", "per_position"), KINDS)
+def test_nobody_misses_heads_that_say_the_same_everywhere(
+    kind: AblationKind, per_position: bool
+) -> None:
+    model, data = constant_heads(), ragged_data()
+    settings = {"ablation": kind, "per_position": per_position, "show_progress": False}
+    for mode in ("individual", "sequential", "estimate"):
+        result = ablate_heads(model, data, mode=mode, **settings)
+        assert np.nanmax(np.abs(result.scores)) < 1e-12
+        zero = ablate_heads(model, data, mode=mode, show_progress=False)
+        assert np.nanmax(np.abs(zero.scores)) > 1e-3
+    how = {"max_steps": 4, "batch_size": len(data), "lambda_reg": 0.5, **settings}
+    fit = fit_gates(model, data, held_out=data, **how)
+    assert np.ptp(fit.losses) < 1e-6
+    assert fit.nll_gated_train == pytest.approx(fit.nll_ungated_train, abs=1e-9)
+    assert fit.nll_gated_held_out == pytest.approx(fit.nll_ungated_held_out, abs=1e-9)
+    sides = {"held_out_retain": data, "held_out_forget": few_shot()}
+    for side in fit_contrastive(model, data, few_shot(), **sides, **how).starts[0]:
+        assert side.nll_after == pytest.approx(side.nll_before, abs=1e-9)
 
 
 def test_a_mean_goes_with_any_pass() -> None:

@@ -6,7 +6,7 @@ A gate blends a head with its reference, `gate * head + (1 - gate) * reference`:
 2. `resample`: its output in another row, at the same position: a row's partner (`with_partners`),
    or its corrupted prompt. One plain pass over a batch's partners gives those of all heads.
 
-Both are of the model without gates of the engine's or the fit's.
+Both are taken with all heads open, and are constants: no gradient goes through them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
 from chg.architectures import HeadSites, find_head_sites, input_device
 from chg.config import AblationConfig, AblationKind, OptimiserConfig
@@ -63,7 +63,7 @@ class Reference:
             )
         return {layer: table[None] for layer, table in self.means.items()}
 
-    def of(self, model: nn.Module, batch: Batch) -> dict[int, Float[Tensor, "row place width"]]:
+    def of(self, model: AnyModel, batch: Batch) -> dict[int, Float[Tensor, "row place width"]]:
         """The reference of every layer for a batch: of one row or all, one position or all.
 
         Raises:
@@ -203,7 +203,7 @@ class _Sums:
         return found
 
 
-def _heads_elsewhere(model: nn.Module, batch: Batch) -> dict[int, Tensor]:
+def _heads_elsewhere(model: AnyModel, batch: Batch) -> dict[int, Tensor]:
     """The heads of a batch's reference rows; past the end of one, those of its last token."""
     ids, mask = batch.reference_ids, batch.reference_mask
     if ids is None or mask is None:
@@ -211,8 +211,10 @@ def _heads_elsewhere(model: nn.Module, batch: Batch) -> dict[int, Tensor]:
             "rows have no reference rows to resample heads from; prepare all data that is scored "
             "with chg.with_partners(data, seed)"
         )
+    model = stock_model(model)
     sites = find_head_sites(model)
-    entering = heads_entering(model, sites, {"input_ids": ids, "attention_mask": mask})
+    with frozen(model), uncompiled():
+        entering = heads_entering(model, sites, {"input_ids": ids, "attention_mask": mask})
     last = mask.sum(1, keepdim=True) - 1
     places = torch.arange(ids.shape[1], device=ids.device).minimum(last)[..., None]
     return {
