@@ -16,7 +16,7 @@ from chg import HeadGates, ablate_heads, fit_contrastive, fit_gates
 from chg.ability import ability, partial_forward
 from chg.architectures import find_head_sites
 from chg.cli import main
-from chg.config import AblationKind
+from chg.config import AblationKind, ContrastConfig
 from chg.data.batches import collate, collate_shared
 from chg.data.partners import with_partners
 from chg.data.tokens import TokenData, TokenRow
@@ -24,6 +24,7 @@ from chg.errors import ConfigError, DataError, GateError
 from chg.evaluation import evaluate_gates
 from chg.gate_wrapper import frozen, gated
 from chg.objectives import logprobs_of_fits
+from chg.optimiser import starting_logits
 from chg.references import Reference, make_reference
 from planted import copy_rows, planted_model
 from test_ablation import ragged_data
@@ -314,7 +315,12 @@ def test_nobody_misses_heads_that_say_the_same_everywhere(
     assert fit.nll_gated_train == pytest.approx(fit.nll_ungated_train, abs=1e-9)
     assert fit.nll_gated_held_out == pytest.approx(fit.nll_ungated_held_out, abs=1e-9)
     sides = {"held_out_retain": data, "held_out_forget": few_shot()}
-    for side in fit_contrastive(model, data, few_shot(), **sides, **how).starts[0]:
+    contrast = fit_contrastive(
+        model, data, few_shot(), **sides, **{**how, "lambda_reg": 0.0, "starts": 1}
+    )
+    start = starting_logits(ContrastConfig(), (LAYERS, HEADS))[0]
+    assert torch.allclose(contrast.gates.logits, start, atol=1e-4)  # nothing to gain anywhere
+    for side in (contrast.retain, contrast.forget):
         assert side.nll_after == pytest.approx(side.nll_before, abs=1e-9)
 
 
