@@ -131,6 +131,7 @@ def test_results_file(tmp_path: Path, mode: str) -> None:
         "model",
         "dataset",
         "metric",
+        "ablation",
         "method",
         "baseline",
         "num_sequences",

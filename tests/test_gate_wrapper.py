@@ -186,7 +186,7 @@ def test_a_half_registered_context_is_undone(monkeypatch: pytest.MonkeyPatch) ->
     model = make_model("llama")
     last = find_head_sites(model)[-1].projection
 
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise RuntimeError("no more hooks")
 
     with gated(model, torch.ones(LAYERS, HEADS)):

@@ -18,9 +18,11 @@ ORDER = [
     {"errors"},
     {"config", "eager", "files", "foreign", "layouts", "progress"},
     {"architectures", "gates", "builtin"},
+    {"projections"},
     {"branches", "gate_wrapper", "precision", "loading", "provenance", "taxonomy"}
     | {"results", "contrast_results"},
     {"data"},
+    {"references"},
     {"partial_forward"},
     {"objectives"},
     {"engine"},

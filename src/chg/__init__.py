@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         split_tuples,
         tokenize_pairs,
         tokenize_texts,
+        with_partners,
     )
     from chg.errors import ChgError
     from chg.evaluation import evaluate, evaluate_gates
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from chg.layouts import register_architecture
     from chg.loading import load_model
     from chg.memory import MemoryEstimate, estimate_memory
+    from chg.references import Reference, make_reference
     from chg.report import analyze
     from chg.results import AblationResult
     from chg.taxonomy import Taxonomy, classify_heads
@@ -71,6 +73,7 @@ _HOMES = {
         "split_tuples",
         "tokenize_pairs",
         "tokenize_texts",
+        "with_partners",
     ],
     "errors": ["ChgError"],
     "evaluation": ["evaluate", "evaluate_gates"],
@@ -81,6 +84,7 @@ _HOMES = {
     "inspection": ["Inspection", "inspect_model"],
     "loading": ["load_model"],
     "memory": ["MemoryEstimate", "estimate_memory"],
+    "references": ["Reference", "make_reference"],
     "report": ["analyze"],
     "results": ["AblationResult"],
     "taxonomy": ["Taxonomy", "classify_heads"],
@@ -102,6 +106,7 @@ __all__ = [
     "Inspection",
     "MemoryEstimate",
     "ModelConfig",
+    "Reference",
     "Taxonomy",
     "TokenData",
     "ablate_heads",
@@ -122,10 +127,12 @@ __all__ = [
     "load_model",
     "load_prompts",
     "load_tuples",
+    "make_reference",
     "register_architecture",
     "split_tuples",
     "tokenize_pairs",
     "tokenize_texts",
+    "with_partners",
 ]
 
 

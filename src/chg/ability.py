@@ -29,6 +29,7 @@ from chg.errors import ConfigError
 from chg.gate_wrapper import AttachedGates, frozen
 from chg.objectives import target_scores
 from chg.partial_forward import Outputs, PartialForward
+from chg.references import Reference
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +61,11 @@ def ability(model: nn.Module) -> Ability:
             known = (identities, _find_out(model, sites))
         _abilities[model] = known
     return known[1]
+
+
+def shareable(model: nn.Module, reference: Reference | None) -> int:
+    """Length up to which rows may share a beginning; none where each has its own reference."""
+    return 0 if reference is not None and reference.by_row else ability(model).shareable
 
 
 @contextmanager

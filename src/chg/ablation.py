@@ -2,7 +2,8 @@
 
 A job is a list of gate matrices: the baseline first, then one per step, each scored by
 `evaluate_gates`. `score = metric(ablated) - metric(baseline)` in nats per token, metric = mean
-log-probability of target tokens. Negative: important. Positive: anti-important.
+log-probability of target tokens. Negative: important. Positive: anti-important. A head that is out
+is zero, its mean, or its output elsewhere (`references.py`).
 
 Standard errors treat sequences as the independent units and the metric as a ratio of sums
 (nats over tokens), so that rows of different lengths count as they do in the metric.
@@ -10,6 +11,7 @@ Standard errors treat sequences as the independent units and the metric as a rat
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -32,7 +34,10 @@ from chg.gates import HeadGates
 from chg.precision import multiplying_in
 from chg.progress import progress_bar
 from chg.provenance import describe_config, describe_model, package_versions
+from chg.references import Reference, describe_reference, with_reference
 from chg.results import AblationResult, HeadScore, Method, Step
+
+logger = logging.getLogger(__name__)
 
 Head = tuple[int, int]
 
@@ -43,6 +48,7 @@ def ablate_heads(
     config: AblationConfig | None = None,
     *,
     gates: HeadGates | None = None,
+    reference: TokenData | None = None,
     show_progress: bool = True,
     **settings: Any,
 ) -> AblationResult:
@@ -53,11 +59,14 @@ def ablate_heads(
         data: rows whose target tokens are scored.
         config: all settings; or give single ones as keywords, `mode="sequential"`.
         gates: the baseline all other heads stay at; all heads open if not given.
+        reference: rows that `ablation="mean"` is over, or that `"resample"` takes heads from; those
+            of `data` if not given.
         show_progress: a progress bar with the time left, on a terminal.
         settings: fields of `AblationConfig`.
 
     Raises:
         ArchitectureError: the model's heads cannot be found.
+        ConfigError, DataError: the reference rows do not go with the kind of ablation.
         GateError: the gates do not fit the model.
 
     Example:
@@ -68,6 +77,9 @@ def ablate_heads(
     config = config or AblationConfig(**settings)
     exists = existing_heads(model, config.unit)
     baseline = torch.ones(exists.shape) if gates is None else gates.values
+    fitted = config.ablation if gates is None else gates.metadata.get("ablation", config.ablation)
+    if fitted != config.ablation:
+        logger.warning("the gates were fitted with --ablation %s, not %s", fitted, config.ablation)
     if baseline.shape != exists.shape:
         raise GateError(
             f"the gates are {tuple(baseline.shape)}, the model has {exists.shape[0]} layers x "
@@ -77,7 +89,8 @@ def ablate_heads(
     attach(model, baseline).remove()  # the checks, once, before the work
     heads = head_order(config, exists)
     began = time.perf_counter()
-    metric, scored, steps = _Job(model, data, config, baseline, show_progress).run(heads)
+    data, fill = with_reference(model, data, config, reference)
+    metric, scored, steps = _Job(model, data, config, baseline, fill, show_progress).run(heads)
     return AblationResult(
         mode=config.mode,
         model=describe_model(model)["model"],
@@ -89,12 +102,14 @@ def ablate_heads(
         num_layers=exists.shape[0],
         num_heads=exists.shape[1],
         unit=config.unit,
+        ablation=config.ablation,
         method=_method(config),
         order=config.ablation_order if config.mode == "sequential" else None,
         heads=scored,
         steps=steps,
         metadata={
             **describe_model(model),
+            **describe_reference(fill),
             "data_fingerprint": data.fingerprint,
             "gates": None if gates is None else gates.metadata,
             "configuration": describe_config(config),
@@ -129,12 +144,14 @@ class _Job:
         data: TokenData,
         config: AblationConfig,
         baseline: Tensor,
+        reference: Reference | None,
         show: bool,
     ) -> None:
         self._model = model
         self._data = data
         self._config = config
         self._baseline = baseline
+        self._reference = reference
         self._show = show
 
     def run(self, heads: list[Head]) -> tuple[float, tuple[HeadScore, ...], tuple[Step, ...]]:
@@ -176,6 +193,7 @@ class _Job:
                 _matrices(config, self._baseline, heads),
                 batch_size=config.batch_size,
                 controls=screening and config.mode == "individual",
+                reference=self._reference,
                 on_progress=lambda share: bar.update(share * len(heads)),
             )
         if not all(np.isfinite(score.mean_target_logprob) for score in scores):
@@ -193,6 +211,7 @@ class _Job:
                 self._data,
                 self._baseline,
                 batch_size=self._config.batch_size,
+                reference=self._reference,
                 on_progress=lambda share: bar.update(100 * share),
             )
         if not bool(scores.isfinite().all()):

@@ -26,6 +26,10 @@ estimate: every head alone, from gradients in place of ablation."""
 AblationOrder = Literal["forward", "backward", "random"]
 """forward: layer 0 up, head 0 up. backward: the exact reverse. random: drawn from the seed."""
 
+AblationKind = Literal["zero", "mean", "resample"]
+"""What an ablated head is replaced by. zero: nothing. mean: its mean over reference rows.
+resample: its output in another row, or in a row's corrupted prompt."""
+
 LambdaScale = Literal["mean", "per_head"]
 """mean: the regulariser averages over heads. per_head: it sums, as the paper's equation does."""
 
@@ -34,6 +38,11 @@ Recompute = Literal["none", "mlp", "layer"]
 
 Reporter = Literal["none", "wandb", "tensorboard", "trackio"]
 """Experiment trackers, through accelerate."""
+
+
+def _check_kind(ablation: AblationKind, per_position: bool) -> None:
+    if per_position and ablation != "mean":
+        raise ConfigError(f"--per_position belongs to --ablation mean, not {ablation}")
 
 
 def _positive(**settings: float | None) -> None:
@@ -80,6 +89,9 @@ class DataConfig:
     """Column of prompts, read but not scored (default: prompt)."""
     target_column: str | None = None
     """Column of targets: only their tokens are scored (default: target)."""
+    corrupted_column: str | None = None
+    """Column of counterfactual prompts that --ablation resample takes heads from (default:
+    corrupted, where there is one)."""
     separator: str = " "
     """Put between prompt and target where neither brings white space."""
     chat_template: bool = False
@@ -98,6 +110,8 @@ class DataConfig:
             raise ConfigError("--prompt_column and --target_column go together")
         if self.text_column and self.prompt_column:
             raise ConfigError("give --text_column, or --prompt_column and --target_column")
+        if self.text_column and self.corrupted_column:
+            raise ConfigError("--corrupted_column goes with prompts and targets, not --text_column")
 
     @property
     def resolved_config(self) -> str | None:
@@ -138,12 +152,18 @@ class OptimiserConfig:
     """mean: lambda_reg times the mean of the clamped logits; per_head: times their sum."""
     unit: Unit = "head"
     """What has a gate: every query head, or every kv_group of heads that share keys and values."""
+    ablation: AblationKind = "zero"
+    """What a gate takes a head to: zero, its mean over the rows, or resample: its output in another
+    row or in the row's corrupted prompt."""
+    per_position: bool = False
+    """With --ablation mean: a mean of every position by itself."""
     recompute: Recompute = "none"
     """Less memory for more time: compute each mlp, or each layer, again in the backward pass."""
     paper_clip: bool = False
     """Reproduce the published clip, which gives a gate outside its range no push back."""
 
     def __post_init__(self) -> None:
+        _check_kind(self.ablation, self.per_position)
         _positive(
             lr=self.lr,
             epochs=self.epochs,
@@ -233,6 +253,11 @@ class AblationConfig:
     """Order of sequential ablation; random follows the seed."""
     unit: Unit = "head"
     """What is taken out: a query head, or a kv_group of heads that share keys and values."""
+    ablation: AblationKind = "zero"
+    """What a head is replaced by: zero, its mean over the rows, or resample: its output in another
+    row or in the row's corrupted prompt."""
+    per_position: bool = False
+    """With --ablation mean: a mean of every position by itself."""
     batch_size: int = 16
     """Rows per forward pass at most; rows that begin alike go together in any number."""
     screening: bool = False
@@ -244,6 +269,7 @@ class AblationConfig:
     """Seed of the random order and of the choice of rows."""
 
     def __post_init__(self) -> None:
+        _check_kind(self.ablation, self.per_position)
         _positive(batch_size=self.batch_size)
         if self.confirm < 0:
             raise ConfigError(f"--confirm must be 0 or more, got {self.confirm}")

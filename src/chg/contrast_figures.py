@@ -12,6 +12,7 @@ from chg.contrast_results import ContrastFit, SideFigures
 from chg.data.tokens import TokenData
 from chg.evaluation import SequenceScores, evaluate_gates
 from chg.gates import HeadGates
+from chg.references import Reference
 
 Sides = tuple[TokenData, TokenData]
 """Rows to retain and rows to forget."""
@@ -27,7 +28,11 @@ class PlannedFit:
 
 
 def measure(
-    model: nn.Module, logits: Tensor, sides: Sides, config: ContrastConfig
+    model: nn.Module,
+    logits: Tensor,
+    sides: Sides,
+    config: ContrastConfig,
+    reference: Reference | None = None,
 ) -> list[tuple[SideFigures, SideFigures]]:
     """Figures of both sides for every fit: of the data's own, whatever the fit's direction."""
     matrices = [torch.ones(logits.shape[1:])]
@@ -36,7 +41,9 @@ def measure(
     figures = []
     for data in sides:
         sample = data.sample(config.eval_rows, config.seed)
-        before, *after = evaluate_gates(model, sample, matrices, batch_size=config.batch_size)
+        before, *after = evaluate_gates(
+            model, sample, matrices, batch_size=config.batch_size, reference=reference
+        )
         figures.append([_side(before, after[2 * k], after[2 * k + 1]) for k in range(len(logits))])
     return list(zip(*figures, strict=True))
 

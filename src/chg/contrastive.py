@@ -3,7 +3,8 @@
 1. Rows of the retain and the forget side are paired: as they match, or as they come, each side
    shuffled by itself.
 2. Minimise `max(alpha * logP_forget - logP_retain, -bound) + lambda_reg * R`, where logP is the
-   mean log-probability of a row's target tokens.
+   mean log-probability of a row's target tokens. A mean that ablated heads are replaced by is over
+   the retain rows.
 3. Several starts are fitted side by side, because there are traps: everything open forgets
    nothing, everything closed retains nothing, and both have no gradient. Other weights of
    forgetting and the reverse direction are further fits of the same passes.
@@ -24,11 +25,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from chg.ability import ability, partial_forward, ready
+from chg.ability import partial_forward, ready, shareable
 from chg.config import ContrastConfig
 from chg.contrast_figures import PlannedFit, Sides, figures_of, measure
 from chg.contrast_results import ContrastFit, ContrastRun, SideFigures
 from chg.data.batches import MicroBatch, endless_rows, gather
+from chg.data.partners import with_partners
 from chg.data.tokens import TokenData
 from chg.data.tuples import MatchedData, MatchedSplit
 from chg.foreign import AnyModel, stock_model
@@ -39,6 +41,7 @@ from chg.optimiser import Update, optimise_gates, starting_logits, updates_betwe
 from chg.partial_forward import PartialForward
 from chg.progress import progress_bar
 from chg.provenance import describe_config, describe_model, package_versions
+from chg.references import Reference, describe_reference, with_reference
 
 logger = logging.getLogger(__name__)
 
@@ -165,12 +168,13 @@ def _fit(
     plan = _plan(config)
     total = total_updates(config, min(len(side) for side in rows.fitting))
     began = time.perf_counter()
-    logits = _optimise(model, rows, plan, total, config, show_progress)
+    rows, reference = _with_reference(model, rows, config)
+    logits = _optimise(model, rows, plan, total, config, reference, show_progress)
     seconds = time.perf_counter() - began
-    seen = measure(model, logits, rows.held_out, config)
+    seen = measure(model, logits, rows.held_out, config, reference)
     unseen = None
     if rows.unseen is not None:
-        unseen = measure(model, logits, rows.unseen, config)
+        unseen = measure(model, logits, rows.unseen, config, reference)
     results = []
     for direction in sorted({fit.reversed for fit in plan}):
         places = [k for k, fit in enumerate(plan) if fit.reversed == direction]
@@ -179,10 +183,29 @@ def _fit(
         )
         best = max(range(len(fits)), key=lambda k: fits[k].merit)
         run = ContrastRun(fits, best, fits[best].warnings, direction, rows.task, total, seconds)
-        metadata = _metadata(model, rows, run, config)
+        metadata = {**_metadata(model, rows, run, config), **describe_reference(reference)}
         gates = HeadGates(logits[places[best]], metadata)
         results.append(ContrastResult(gates, run, logits[places]))
     return replace(results[0], reversed=results[1]) if len(results) > 1 else results[0]
+
+
+def _with_reference(
+    model: nn.Module, rows: _Rows, config: ContrastConfig
+) -> tuple[_Rows, Reference | None]:
+    """What ablated heads are replaced by, and the rows with their partners where these are."""
+    (retain, forget), seed = rows.fitting, config.seed
+    retain, reference = with_reference(model, retain, config)
+    if config.ablation != "resample":
+        return rows, reference
+
+    def resampled(sides: Sides) -> Sides:
+        return with_partners(sides[0], seed), with_partners(sides[1], seed)
+
+    unseen = None if rows.unseen is None else resampled(rows.unseen)
+    fitting = (retain, with_partners(forget, seed))
+    return replace(
+        rows, fitting=fitting, held_out=resampled(rows.held_out), unseen=unseen
+    ), reference
 
 
 def total_updates(config: ContrastConfig, rows: int) -> int:
@@ -197,6 +220,7 @@ def _optimise(
     plan: list[PlannedFit],
     total: int,
     config: ContrastConfig,
+    reference: Reference | None,
     show_progress: bool,
 ) -> Float[Tensor, "fit layer head"]:
     """The logits of every fit of the plan."""
@@ -219,7 +243,7 @@ def _optimise(
         pairs = _paired(rows, config, total)
         with partial_forward(model, config.recompute) as forward:
             pad_ids = rows.fitting[0].pad_id, rows.fitting[1].pad_id
-            loss = _contrast_loss(model, pad_ids, plan, config.bound, forward)
+            loss = _contrast_loss(model, pad_ids, plan, config.bound, forward, reference)
             return optimise_gates(model, start, pairs, total, loss, config, on_update)
 
 
@@ -245,17 +269,17 @@ def _contrast_loss(
     plan: list[PlannedFit],
     bound: float,
     forward: PartialForward | None,
+    reference: Reference | None,
 ) -> Callable[[Tensor, MicroBatch], Tensor]:
     """The objective of every fit, each in its direction and with its weight of forgetting."""
-    shareable = ability(model).shareable
+    length = shareable(model, reference)
     swapped = torch.tensor([[fit.reversed] for fit in plan])
     alphas = torch.tensor([[fit.alpha] for fit in plan])
 
     def loss(gates: Tensor, micro_batch: MicroBatch) -> Tensor:
-        first, second = (
-            logprobs_of_fits(model, gates, ready(model, gather(rows, pad_id, shareable)), forward)
-            for rows, pad_id in zip(micro_batch.sides, pad_ids, strict=True)
-        )
+        sides = zip(micro_batch.sides, pad_ids, strict=True)
+        both = [ready(model, gather(rows, pad_id, length)) for rows, pad_id in sides]
+        first, second = (logprobs_of_fits(model, gates, side, forward, reference) for side in both)
         swap, alpha = swapped.to(first.device), alphas.to(first.device)
         kept, lost = torch.where(swap, second, first), torch.where(swap, first, second)
         objective = contrast_objective(kept, lost, alpha=alpha, bound=bound)

@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -41,6 +41,7 @@ def score_tree(
     slab: int,
     *,
     controls: bool = False,
+    reference: Mapping[int, Tensor] | None = None,
 ) -> Iterator[tuple[list[int], TargetScores]]:
     """Score a batch under every gate matrix.
 
@@ -52,6 +53,7 @@ def score_tree(
         slab: tokens per pass, about.
         controls: compute each branch's parent once more in the same slab, and score the branch by
             its difference, so that rounding that depends on a slab's shape cancels.
+        reference: layer -> what closed gates are filled up with, for this batch (`Reference.of`).
 
     Yields:
         Matrices that ran together, and their scores, in rows `matrix-of-these * len(batch) + row`.
@@ -78,6 +80,7 @@ def score_tree(
             entering=waiting.state_of(ran),
             cut=cut,
             keep={fork: _rows_of(held, rows, of_rows.device) for fork, held in keep.items()},
+            reference=reference,
         )
         for fork, held in keep.items():
             for place, i in enumerate(held):

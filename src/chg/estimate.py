@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from chg.ability import ability, partial_forward, ready
+from chg.ability import partial_forward, ready, shareable
 from chg.architectures import input_device
 from chg.data.batches import batches
 from chg.data.tokens import TokenData
@@ -21,6 +21,7 @@ from chg.engine import slab_size
 from chg.foreign import AnyModel, stock_model
 from chg.gate_wrapper import frozen
 from chg.objectives import logprobs_of_fits
+from chg.references import Reference
 
 POINTS = (1.0, 0.9, 0.8, 0.7)
 """Where the slopes are taken, as shares of the baseline gates."""
@@ -32,6 +33,7 @@ def estimate_scores(
     baseline: Float[Tensor, "layer unit"],
     *,
     batch_size: int = 16,
+    reference: Reference | None = None,
     on_progress: Callable[[float], None] | None = None,
 ) -> tuple[Float[Tensor, "layer unit"], float]:
     """Estimate every head's individual ablation score.
@@ -41,6 +43,7 @@ def estimate_scores(
         data: rows whose target tokens are scored.
         baseline: the gates that all heads stay at.
         batch_size: rows per pass at most.
+        reference: what heads are replaced by, in place of zeros.
         on_progress: called with the share of the work that each pass did.
 
     Returns:
@@ -52,12 +55,12 @@ def estimate_scores(
     metric = 0.0
     with frozen(model), partial_forward(model) as forward:
         tokens = slab_size(input_device(model)) // len(POINTS)
-        for indices, batch in batches(data, batch_size, tokens, ability(model).shareable):
+        for indices, batch in batches(data, batch_size, tokens, shareable(model, reference)):
             batch = ready(model, batch)
             gates = (baseline.nan_to_num().cpu() * points).to(batch.input_ids.device)
             gates.requires_grad_()
             counts = torch.bincount(batch.sequences, minlength=len(batch))
-            means = logprobs_of_fits(model, gates, batch, forward)
+            means = logprobs_of_fits(model, gates, batch, forward, reference)
             sums = (means * counts.to(means.device)).sum(1)
             (gradient,) = torch.autograd.grad(sums.sum(), gates)
             slopes += gradient.double().mean(0).cpu()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +11,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from chg.ability import ability, partial_forward, ready
+from chg.ability import partial_forward, ready, shareable
 from chg.architectures import find_head_sites, input_device
 from chg.branches import grow, row_keys
 from chg.data.batches import Batch, batches
@@ -20,6 +20,7 @@ from chg.engine import score_tree, slab_size
 from chg.foreign import AnyModel, stock_model
 from chg.gate_wrapper import attach, frozen, gate_shape, gated
 from chg.objectives import TargetScores, target_scores
+from chg.references import Reference
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ def evaluate_gates(
     batch_size: int = 16,
     slab: int | None = None,
     controls: bool = False,
+    reference: Reference | None = None,
     on_progress: Callable[[float], None] | None = None,
 ) -> list[SequenceScores]:
     """Score the data under each gate matrix.
@@ -72,10 +74,12 @@ def evaluate_gates(
         slab: tokens per pass, about; chosen for the device if not given.
         controls: score each matrix by its difference from the first one computed beside it, so that
             rounding cancels; for low precision.
+        reference: what gates below 1 blend heads with, in place of zeros (`make_reference`).
         on_progress: called with the share of the work that each pass did.
 
     Raises:
         ArchitectureError, GateError: as `gated`.
+        DataError: the reference is by row, and rows have none.
     """
     model = stock_model(model)
     device = input_device(model)
@@ -86,14 +90,16 @@ def evaluate_gates(
     with frozen(model), partial_forward(model) as forward:
         slab = slab or slab_size(device)
         tree = None if forward is None else grow(list(gates))
-        shareable = ability(model).shareable
         tokens = slab if forward is None else slab // gates.shape[-1]
-        for indices, batch in batches(data, batch_size, tokens, shareable):
+        for indices, batch in batches(data, batch_size, tokens, shareable(model, reference)):
             batch = ready(model, batch)
+            fill = None if reference is None else reference.of(model, batch)
             if forward is None or tree is None:
-                scored = _score_plainly(model, gates, batch)
+                scored = _score_plainly(model, gates, batch, fill)
             else:
-                scored = score_tree(forward, tree, gates, batch, slab, controls=controls)
+                scored = score_tree(
+                    forward, tree, gates, batch, slab, controls=controls, reference=fill
+                )
             for matrices, scores in scored:
                 totals.add(matrices, indices, scores)
                 if on_progress is not None:
@@ -107,12 +113,13 @@ def evaluate(
     gates: Float[Tensor, "layer head"] | None = None,
     *,
     batch_size: int = 16,
+    reference: Reference | None = None,
 ) -> SequenceScores:
     """Score the data under one gate matrix, or ungated."""
     model = stock_model(model)
     if gates is None:
         gates = torch.ones(gate_shape(model))
-    return evaluate_gates(model, data, [gates], batch_size=batch_size)[0]
+    return evaluate_gates(model, data, [gates], batch_size=batch_size, reference=reference)[0]
 
 
 def _distinct(
@@ -131,10 +138,13 @@ def _distinct(
 
 @torch.no_grad()
 def _score_plainly(
-    model: nn.Module, gates: Float[Tensor, "matrix layer head"], batch: Batch
+    model: nn.Module,
+    gates: Float[Tensor, "matrix layer head"],
+    batch: Batch,
+    fill: Mapping[int, Tensor] | None,
 ) -> Iterator[tuple[list[int], TargetScores]]:
     for i, matrix in enumerate(gates):
-        with gated(model, matrix, check=False):
+        with gated(model, matrix, reference=fill, check=False):
             yield [i], target_scores(model, batch)
 
 

@@ -20,9 +20,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from chg.ability import ability, partial_forward, ready
+from chg.ability import partial_forward, ready, shareable
 from chg.config import FitConfig
 from chg.data.batches import MicroBatch, gather, micro_batches, shuffled_rows
+from chg.data.partners import with_partners
 from chg.data.tokens import TokenData, TokenRow
 from chg.errors import ConfigError
 from chg.evaluation import evaluate, evaluate_gates
@@ -34,6 +35,7 @@ from chg.optimiser import Update, optimise_gates, starting_logits, updates_betwe
 from chg.partial_forward import PartialForward
 from chg.progress import progress_bar
 from chg.provenance import describe_config, describe_model, package_versions
+from chg.references import Reference, describe_reference, with_reference
 
 logger = logging.getLogger(__name__)
 
@@ -70,6 +72,7 @@ def fit_gates(
     *,
     init: HeadGates | None = None,
     held_out: TokenData | None = None,
+    reference: TokenData | None = None,
     show_progress: bool = True,
     report: Report | None = None,
     **settings: Any,
@@ -82,12 +85,15 @@ def fit_gates(
         config: all settings; or give single ones as keywords, `lambda_reg=-0.1`.
         init: gates to start from, in place of `gate_init`.
         held_out: rows to measure on, never fitted.
+        reference: rows that `ablation="mean"` is over, or that `"resample"` takes heads from; those
+            of `data` (and of `held_out`, resampled) if not given.
         show_progress: a progress bar, on a terminal.
         report: called with figures after every update.
         settings: fields of `FitConfig`.
 
     Raises:
         ArchitectureError: the model's heads cannot be found.
+        ConfigError, DataError: the reference rows do not go with the kind of ablation.
         GateError: `init` does not fit the model.
         DivergedError: the loss became NaN; `last_good` holds `HeadGates` from before.
 
@@ -99,8 +105,11 @@ def fit_gates(
     shape = gate_shape(model, config.unit)
     start = starting_logits(config, shape) if init is None else _check_init(init, shape)[None]
     total = total_updates(config, len(data))
-    watch = _Watch(model, held_out, config, total, show_progress, report)
     began = time.perf_counter()
+    data, fill = with_reference(model, data, config, reference)
+    if config.ablation == "resample" and held_out is not None:
+        held_out = with_partners(held_out, config.seed, reference)
+    watch = _Watch(model, held_out, config, fill, total, show_progress, report)
     tokens = 0
 
     def counted(updates: Iterator[list[MicroBatch]]) -> Iterator[list[MicroBatch]]:
@@ -112,13 +121,13 @@ def fit_gates(
     updates = counted(update_batches(data, config, total))
     try:
         with partial_forward(model, config.recompute) as forward:
-            loss = _nll(model, data.pad_id, forward)
+            loss = _nll(model, data.pad_id, forward, fill)
             logits = optimise_gates(model, start, updates, total, loss, config, watch)
     finally:
         watch.close()
     seconds = time.perf_counter() - began - watch.seconds
     speed = (seconds, tokens / seconds)
-    return _measured(model, data, held_out, config, logits[0], watch, speed)
+    return _measured(model, data, held_out, config, fill, logits[0], watch, speed)
 
 
 def total_updates(config: FitConfig, rows: int) -> int:
@@ -155,13 +164,14 @@ def update_batches(data: TokenData, config: FitConfig, total: int) -> Iterator[l
 
 
 def _nll(
-    model: nn.Module, pad_id: int, forward: PartialForward | None
+    model: nn.Module, pad_id: int, forward: PartialForward | None, reference: Reference | None
 ) -> Callable[[Tensor, MicroBatch], Tensor]:
-    shareable = ability(model).shareable
+    length = shareable(model, reference)
 
     def loss(gates: Tensor, micro_batch: MicroBatch) -> Tensor:
-        batch = ready(model, gather(micro_batch.sides[0], pad_id, shareable))
-        return -logprobs_of_fits(model, gates, batch, forward).mean(1) * micro_batch.share
+        batch = ready(model, gather(micro_batch.sides[0], pad_id, length))
+        logprobs = logprobs_of_fits(model, gates, batch, forward, reference)
+        return -logprobs.mean(1) * micro_batch.share
 
     return loss
 
@@ -183,6 +193,7 @@ class _Watch:
         model: nn.Module,
         held_out: TokenData | None,
         config: FitConfig,
+        reference: Reference | None,
         total: int,
         show: bool,
         report: Report | None,
@@ -190,6 +201,7 @@ class _Watch:
         self._model = model
         self._held_out = None if held_out is None else held_out.sample(config.eval_rows, 0)
         self._batch_size = config.batch_size
+        self._reference = reference
         self._total = total
         self._report = report
         self._bar = progress_bar(total, "fitting gates", show=show)
@@ -235,7 +247,11 @@ class _Watch:
         assert self._held_out is not None
         began = time.perf_counter()
         self._held_out_nll = evaluate(
-            self._model, self._held_out, gates, batch_size=self._batch_size
+            self._model,
+            self._held_out,
+            gates,
+            batch_size=self._batch_size,
+            reference=self._reference,
         ).nll
         self.seconds += time.perf_counter() - began
 
@@ -249,6 +265,7 @@ def _measured(
     data: TokenData,
     held_out: TokenData | None,
     config: FitConfig,
+    reference: Reference | None,
     logits: Tensor,
     watch: _Watch,
     speed: tuple[float, float],
@@ -261,7 +278,11 @@ def _measured(
             return None, None
         sample = rows.sample(config.eval_rows, 0)
         both = evaluate_gates(
-            model, sample, [torch.ones_like(gates), gates], batch_size=config.batch_size
+            model,
+            sample,
+            [torch.ones_like(gates), gates],
+            batch_size=config.batch_size,
+            reference=reference,
         )
         ungated, gated = (scores.nll for scores in both)
         return ungated, gated
@@ -280,6 +301,7 @@ def _measured(
         **describe_model(model),
         "dataset": data.name,
         "data_fingerprint": data.fingerprint,
+        **describe_reference(reference),
         "lambda_reg": config.lambda_reg,
         "seed": config.seed,
         "figures": figures,

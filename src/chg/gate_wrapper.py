@@ -5,6 +5,8 @@ a forward pre-hook on that projection (METHOD.md, Gates; paper, section 3):
 
     out_l = concat_h(G[l, h] * z[l, h]) W_O[l] (+ bias)
 
+With a reference, what a closed gate leaves out is filled in: `G * z + (1 - G) * ref`.
+
 1. `find_head_sites` says where the projections are (`architectures.py`).
 2. `attach` checks them once per model with a few tokens (`check_head_sites`), then registers one
    hook per layer.
@@ -17,7 +19,7 @@ coordinate mixes all heads.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -34,6 +36,7 @@ from chg.eager import uncompiled
 from chg.errors import ArchitectureError, GateError
 from chg.foreign import AnyModel, stock_model
 from chg.gates import HeadGates
+from chg.projections import Turns, turns_of
 
 _checked: WeakKeyDictionary[nn.Module, list[int]] = WeakKeyDictionary()
 """Models whose sites passed the check, with the identity of each projection it was done on."""
@@ -68,51 +71,31 @@ def existing_heads(model: nn.Module, unit: Unit = "head") -> Bool[Tensor, "layer
     return find_head_sites(model).existing(unit)
 
 
-class _Turns:
-    """Which layer a projection runs for: layers of Zamba-2 share one, and take turns."""
-
-    def __init__(self) -> None:
-        self._sites: list[HeadSite] = []
-        self._uses = 0
-
-    def add(self, site: HeadSite) -> None:
-        self._sites.append(site)
-
-    @property
-    def shared(self) -> bool:
-        return len(self._sites) > 1
-
-    def next(self) -> HeadSite:
-        site = self._sites[self._uses % len(self._sites)]
-        self._uses += 1
-        return site
-
-    def restart(self, *_: Any) -> None:
-        """Before each forward pass of the model; one before may have failed half-way."""
-        self._uses = 0
-
-
-def _turns(sites: HeadSites) -> dict[nn.Module, _Turns]:
-    turns: dict[nn.Module, _Turns] = {}
-    for site in sites:
-        turns.setdefault(site.projection, _Turns()).add(site)
-    return turns
-
-
 class AttachedGates:
     """Gates on a model, until `remove()`. Use `gated` unless a notebook needs the handle.
 
     Set `gates` between forward passes to change them; gradients flow into the tensor given.
     """
 
-    def __init__(self, model: nn.Module, sites: HeadSites, gates: Tensor) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        sites: HeadSites,
+        gates: Tensor,
+        reference: Mapping[int, Tensor] | None = None,
+    ) -> None:
         self._sites = sites
+        _check_reference(sites, reference)
+        self._reference = reference
         self._undo = ExitStack()
         self.gates = gates
         try:
             self._undo.enter_context(uncompiled())
-            for projection, turns in _turns(sites).items():
-                self._keep(projection.register_forward_pre_hook(self._hook(turns)))
+            for projection, turns in turns_of(sites).items():
+                # A reference stands in for heads as they are before any other gates on them.
+                first = reference is not None
+                hook = self._hook(turns)
+                self._keep(projection.register_forward_pre_hook(hook, prepend=first))
                 if turns.shared:
                     self._keep(model.register_forward_pre_hook(turns.restart))
         except BaseException:
@@ -147,7 +130,7 @@ class AttachedGates:
         """Take these gates off the model; other contexts on it stay."""
         self._undo.close()
 
-    def _hook(self, turns: _Turns) -> Any:
+    def _hook(self, turns: Turns) -> Any:
         def scale(_module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
             site = turns.next()
             if self.unit == "head":
@@ -155,19 +138,45 @@ class AttachedGates:
             else:
                 of_groups = self._gates[..., site.layer, : site.num_kv_heads]
                 gates = of_groups.repeat_interleave(site.num_heads // site.num_kv_heads, dim=-1)
-            return scale_heads(args[0], gates, site), *args[1:]
+            reference = None if self._reference is None else self._reference[site.layer]
+            return scale_heads(args[0], gates, site, reference), *args[1:]
 
         return scale
 
 
+def _check_reference(sites: HeadSites, reference: Mapping[int, Tensor] | None) -> None:
+    if reference is None:
+        return
+    for site in sites:
+        found = reference.get(site.layer)
+        width = site.num_heads * site.head_dim
+        if found is None or found.dim() != 3 or found.shape[-1] != width:
+            shape = "none" if found is None else tuple(found.shape)
+            raise GateError(
+                f"the reference of layer {site.layer} must be (1 or rows, 1 or positions, {width})"
+                f", found {shape}; it belongs to another model"
+            )
+
+
 def scale_heads(
-    heads: Float[Tensor, "batch *pos width"], gates: Float[Tensor, "*batch head"], site: HeadSite
+    heads: Float[Tensor, "batch *pos width"],
+    gates: Float[Tensor, "*batch head"],
+    site: HeadSite,
+    reference: Float[Tensor, "row place whole"] | None = None,
 ) -> Float[Tensor, "batch *pos width"]:
     """Multiply each head's slice by its gate, computed in float32 and returned in `heads.dtype`.
 
+    Args:
+        heads: what enters the projection.
+        gates: one per head, for all rows or for each.
+        site: the projection.
+        reference: what closed gates are filled up with, `gate * head + (1 - gate) * reference`;
+            of one row or all, of one position or all, heads side by side.
+
     Raises:
         ArchitectureError: `heads` is of another width than the projection takes.
-        GateError: there are several gate matrices, but not one per row.
+        GateError: there are several gate matrices, but not one per row; or the reference is for
+            other rows or positions.
     """
     per_head = site.per_head(heads)
     if gates.dim() == 2:
@@ -177,12 +186,34 @@ def scale_heads(
                 "give one per row, or a single [layer, head] matrix for all"
             )
         gates = gates.view(gates.shape[0], *[1] * (per_head.dim() - 3), site.num_heads)
-    gated_heads: Tensor = per_head * gates.to(heads.device)[..., None]
+    gates = gates.to(heads.device)[..., None]
+    gated_heads: Tensor = per_head * gates
+    if reference is not None:
+        # In the precision of the product: the rest of a float32 gate rounds in float32.
+        closed = 1 - gates.to(gated_heads.dtype)
+        gated_heads = gated_heads + closed * _reference_per_head(reference, per_head)
     return gated_heads.to(heads.dtype).view_as(heads)
 
 
+def _reference_per_head(reference: Tensor, per_head: Tensor) -> Tensor:
+    """A reference in the shape of `[row, (pos,) head, head_dim]`, or broadcast to it."""
+    rows, positions = per_head.shape[0], per_head.shape[1] if per_head.dim() > 3 else 1
+    if reference.shape[0] not in (1, rows) or reference.shape[1] not in (1, positions):
+        raise GateError(
+            f"the reference is for {reference.shape[0]} rows of {reference.shape[1]} positions, "
+            f"this pass has {rows} of {positions}; a reference by row or position goes with one "
+            "pass over the whole batch it was made for"
+        )
+    split: Tensor = reference.to(per_head.device).unflatten(-1, per_head.shape[-2:])
+    return split if per_head.dim() > 3 else split[:, 0]
+
+
 def attach(
-    model: AnyModel, gates: HeadGates | Float[Tensor, "*batch layer head"], *, check: bool = True
+    model: AnyModel,
+    gates: HeadGates | Float[Tensor, "*batch layer head"],
+    *,
+    reference: Mapping[int, Tensor] | None = None,
+    check: bool = True,
 ) -> AttachedGates:
     """Put gates on a model and return the handle that takes them off again.
 
@@ -192,12 +223,14 @@ def attach(
             compiled code runs uncompiled.
         gates: `HeadGates`, or a tensor in [0, 1] of shape `[layer, head]` or
             `[batch, layer, head]` (one gate matrix per row of the batch).
+        reference: what closed gates are filled up with in place of zeros: `everywhere` of a
+            `Reference`, or layer -> `[1 or batch, 1 or pos, width of the projection]`.
         check: prove on a few tokens, once per model, that the heads are where they seem to be, and
             that the gates lie in [0, 1]. Off in inner loops that were checked before.
 
     Raises:
         ArchitectureError: the heads were not found, or the check failed.
-        GateError: the gates do not fit the model or leave [0, 1].
+        GateError: the gates or the reference do not fit the model, or the gates leave [0, 1].
     """
     model = stock_model(model)
     sites = find_head_sites(model)
@@ -207,7 +240,7 @@ def attach(
             check_head_sites(model, sites)
             _checked[model] = identities
     values = gates.values if isinstance(gates, HeadGates) else gates
-    handle = AttachedGates(model, sites, values)
+    handle = AttachedGates(model, sites, values, reference)
     if check:
         of_heads = values[..., sites.existing(handle.unit).to(values.device)]
         if not bool(((of_heads >= 0) & (of_heads <= 1)).all()):
@@ -221,7 +254,11 @@ def attach(
 
 @contextmanager
 def gated(
-    model: AnyModel, gates: HeadGates | Float[Tensor, "*batch layer head"], *, check: bool = True
+    model: AnyModel,
+    gates: HeadGates | Float[Tensor, "*batch layer head"],
+    *,
+    reference: Mapping[int, Tensor] | None = None,
+    check: bool = True,
 ) -> Iterator[AttachedGates]:
     """Run a model under gates: forward passes, `generate`, an evaluation harness, anything.
 
@@ -232,7 +269,7 @@ def gated(
         >>> with gated(model, gates):
         ...     model.generate(**tokenizer("The cat", return_tensors="pt"))
     """
-    handle = attach(model, gates, check=check)
+    handle = attach(model, gates, reference=reference, check=check)
     try:
         yield handle
     finally:
@@ -331,9 +368,9 @@ def _trace(model: nn.Module, sites: HeadSites, gates: Tensor | None) -> _Trace:
     handles: list[RemovableHandle] = []
     attached = None if gates is None else AttachedGates(model, sites, gates)
     try:
-        for projection, turns in _turns(sites).items():
+        for projection, turns in turns_of(sites).items():
 
-            def record(_m: nn.Module, args: Any, out: Tensor, turns: _Turns = turns) -> None:
+            def record(_m: nn.Module, args: Any, out: Tensor, turns: Turns = turns) -> None:
                 layer = turns.next().layer
                 inputs[layer].append(args[0])
                 outputs[layer].append(out)

@@ -17,6 +17,7 @@ from torch.nn import functional
 from chg.data.batches import Batch
 from chg.gate_wrapper import gated
 from chg.gates import LOGIT_BOUND
+from chg.references import Reference, for_rows
 
 if TYPE_CHECKING:
     from chg.partial_forward import PartialForward
@@ -131,23 +132,28 @@ def logprobs_of_fits(
     gates: Float[Tensor, "fit layer head"],
     batch: Batch,
     forward: PartialForward | None = None,
+    reference: Reference | None = None,
 ) -> Float[Tensor, "fit sequence"]:
     """Mean target log-probability of every sequence under every fit's gates, in one pass.
 
     Each row is repeated once per fit and given that fit's gate matrix. Gradients reach `gates`.
-    With `forward`, only what is scored is carried above the last attention.
+    With `forward`, only what is scored is carried above the last attention. With `reference`, gates
+    blend heads with it.
     """
     fits = gates.shape[0]
     many = batch.repeat(fits)
     rows = batch.input_ids.shape[0]
+    fill = None if reference is None else reference.of(model, batch)
     if forward is not None:
         per_row = forward.sites.per_head(gates).repeat_interleave(rows, dim=0)
-        leaving, _ = forward.run(many.inputs, per_row, many.scored)
+        leaving, _ = forward.run(many.inputs, per_row, many.scored, reference=fill)
         scores = score_leaving(forward.head, leaving, many)
     else:
         # One gate matrix for all rows spares the batch its copy of the gates.
         per_row = gates[0] if fits == 1 else gates.repeat_interleave(rows, dim=0)
-        with gated(model, per_row, check=False):
+        if fill is not None:
+            fill = {layer: for_rows(value, fits * rows) for layer, value in fill.items()}
+        with gated(model, per_row, reference=fill, check=False):
             scores = target_scores(model, many)
     return scores.mean_logprobs().view(fits, len(batch))
 

@@ -8,7 +8,8 @@ entered, the model's layers, attentions and output projections are wrapped:
 2. From the start on, each row's heads are multiplied by that row's gates, as `gate_wrapper` does.
 3. At the last layer in which any gate is open, its attention is run up to the projection, and then
    the layer again with the scored positions alone, its attention returning their projected heads.
-   Above, attentions return the projection of nothing. Each position is then a row of its own.
+   Above, attentions return the projection of nothing, or of the reference that fills up closed
+   gates. Each position is then a row of its own.
 4. What leaves the last layer goes through the rest of the model in pieces (`head`).
 
 What a model allows is found out once, by comparing with plain passes (`ability.py`): all of this
@@ -33,6 +34,7 @@ from chg.config import Recompute
 from chg.errors import ConfigError
 from chg.gate_wrapper import scale_heads
 from chg.layouts import FUSED_ACTIVATIONS
+from chg.references import for_rows, for_scored
 
 
 @dataclass
@@ -71,11 +73,23 @@ class _Pass:
     """Positions that are carried on above, counted through all rows."""
     keep: Mapping[int, Tensor]
     """Layer -> rows whose state is kept there."""
+    reference: Mapping[int, Tensor] | None
+    length: int
+    """Positions of a row."""
     kept: dict[int, State] = field(default_factory=dict)
     given: Tensor | None = None
     """Heads that the next attention returns projected, in place of its own."""
     stop_at: int | None = None
     """Layer at whose projection to stop."""
+
+    def reference_of(self, layer: int, *, scored: bool = False) -> Tensor | None:
+        """What closed gates are filled up with, in all rows or at scored positions as rows."""
+        if self.reference is None:
+            return None
+        value = self.reference[layer]
+        if scored:
+            return for_scored(value, self.scored, self.length)
+        return for_rows(value, len(self.gates))  # copies, for the layer at hand alone
 
 
 class _Reached(Exception):
@@ -172,6 +186,7 @@ class PartialForward:
         entering: State | None = None,
         cut: int | None = None,
         keep: Mapping[int, Tensor] | None = None,
+        reference: Mapping[int, Tensor] | None = None,
     ) -> tuple[Float[Tensor, "scored 1 *width"], dict[int, State]]:
         """Run rows, each under its own gates, and return what leaves the last layer.
 
@@ -182,12 +197,16 @@ class PartialForward:
             start: the layer to start in, with `entering`.
             cut: the last layer that sees all positions; the last of all if not given.
             keep: layers -> rows whose state to return; at or below `cut`.
+            reference: layer -> what closed gates are filled up with, `[1 or row, 1 or pos, width]`,
+                of the first rows where the others are copies of them.
 
         Returns:
             The residual stream at the scored positions, and the states asked for.
         """
         cut = self.last_layer if cut is None else cut
-        self._pass = now = _Pass(gates, start, entering, cut, scored, keep or {})
+        length = inputs["input_ids"].shape[1]
+        now = _Pass(gates, start, entering, cut, scored, keep or {}, reference, length)
+        self._pass = now
         try:
             self.model(**inputs, use_cache=False)
         except _Reached as reached:
@@ -249,14 +268,18 @@ class PartialForward:
         site = self._site_of.get(i)
         if i > now.cut:
             assert site is not None
-            given = hidden.new_zeros(1, 1, site.num_heads * site.head_dim)
+            given = now.reference_of(i, scored=True)
+            if given is None:
+                given = hidden.new_zeros(1, 1, site.num_heads * site.head_dim)
+            given = given.to(hidden)
         elif i == now.cut and self.inside and site is not None:
             if heads is None:
                 heads = self._heads(now, i, hidden, call)
             hidden = _positions(hidden, now.scored)
             rows = now.scored // heads.shape[1]
             gates = now.gates[rows, i, : site.num_heads]
-            given = scale_heads(_positions(heads, now.scored), gates, site)
+            reference = now.reference_of(i, scored=True)
+            given = scale_heads(_positions(heads, now.scored), gates, site, reference)
         elif heads is not None:
             given = heads
 
@@ -338,7 +361,8 @@ class PartialForward:
                 now.kept[i].heads = args[0][now.keep[i]]
             if now.stop_at == i:
                 raise _Reached(args[0])
-            return scale_heads(args[0], now.gates[:, i, : site.num_heads], site), *args[1:]
+            gates, reference = now.gates[:, i, : site.num_heads], now.reference_of(i)
+            return scale_heads(args[0], gates, site, reference), *args[1:]
 
         return scale
 

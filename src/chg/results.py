@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from chg.config import Unit
+from chg.config import AblationKind, Unit
 from chg.errors import ResultsError
 from chg.files import atomic_path
 
@@ -71,6 +71,8 @@ class AblationResult:
     """Columns of it: the most heads of any layer."""
     unit: Unit = "head"
     """What was taken out: a query head, or a `kv_group` of them."""
+    ablation: AblationKind = "zero"
+    """What heads were replaced by."""
     method: Method = "exact"
     """How heads were scored that are not marked exact."""
     metric: str = METRIC
@@ -117,6 +119,15 @@ class AblationResult:
         for head in self.heads:
             matrix[head.layer, head.head] = head.exact
         return matrix
+
+    @property
+    def ablation_note(self) -> str:
+        """What heads were replaced by, where it is not zero; otherwise empty."""
+        return {
+            "zero": "",
+            "mean": "a head is replaced by its mean output, not by zero",
+            "resample": "a head is replaced by its output in another row, not by zero",
+        }[self.ablation]
 
     @property
     def method_note(self) -> str:

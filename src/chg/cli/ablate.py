@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from chg.cli.common import figure, print_table, say
+from chg.cli.common import ReferenceData, figure, print_table, say
 from chg.cli.parsing import flat_settings
 from chg.config import AblationConfig, DataConfig, ModelConfig
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 EXAMPLES = """\
   chg ablate --model gpt2 --gates gates_init.pt --output ablation_results.json
   chg ablate --model gpt2 --dtype bfloat16 --confirm 20 --output screened.json
+  chg ablate --model gpt2 --ablation mean --output mean.json
   chg ablate --model gpt2 --mode sequential --ablation_order backward --output backward.json"""
 
 SHOWN = 5
@@ -59,12 +60,19 @@ class Command:
     model: ModelConfig = field(default_factory=ModelConfig)
     data: AblationData = field(default_factory=AblationData)
     ablation: AblationConfig = field(default_factory=AblationConfig)
+    reference: ReferenceData = field(default_factory=ReferenceData)
 
 
 def run(command: Command) -> None:
     """Ablate and save."""
     from chg.ablation import ablate_heads
-    from chg.cli.inputs import load_checked_model, load_gates, load_inputs
+    from chg.cli.inputs import (
+        for_ablation,
+        load_checked_model,
+        load_gates,
+        load_inputs,
+        load_reference,
+    )
     from chg.data.loading import load_prompts
     from chg.files import ensure_writable
 
@@ -76,13 +84,22 @@ def run(command: Command) -> None:
         # The weights stay as they are stored, so that --confirm has them.
         model_config = replace(model_config, dtype="auto")
         config = replace(config, screening=True)
+    data_config: DataConfig = command.data
     if command.output.prompts_file:
         model, tokenizer = load_checked_model(model_config, gates)
         max_length = command.data.max_length
         data = load_prompts(command.output.prompts_file, tokenizer, max_length=max_length)
     else:
-        model, _, data = load_inputs(model_config, command.data, seed, gates)
-    result = ablate_heads(model, data, config, gates=gates, show_progress=not command.output.quiet)
+        data_config = for_ablation(command.data, config.ablation)
+        model, tokenizer, data = load_inputs(model_config, data_config, seed, gates)
+    result = ablate_heads(
+        model,
+        data,
+        config,
+        gates=gates,
+        reference=load_reference(command.reference, data_config, model, tokenizer, seed),
+        show_progress=not command.output.quiet,
+    )
     settings = flat_settings(command)
     replace(result, metadata={**result.metadata, "configuration": settings}).save(out)
     _print(result)
@@ -94,6 +111,8 @@ def _print(result: AblationResult) -> None:
         f"baseline {result.baseline:.4f} nats per token over {result.num_target_tokens:,} target "
         f"tokens of {result.num_sequences} sequences; {result.seconds:.1f} s"
     )
+    if result.ablation_note:
+        say(result.ablation_note)
     if result.method_note:
         say(f"scores are {result.method_note}")
     if result.mode == "sequential":

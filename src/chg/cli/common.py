@@ -19,6 +19,17 @@ class Output:
     """YAML file of settings by flag name; flags override it."""
 
 
+@dataclass(frozen=True)
+class ReferenceData:
+    """What stands in for ablated heads, with --ablation mean or resample."""
+
+    reference_dataset: str | None = None
+    """Data set whose heads stand in, read with the same columns; the rows themselves if not
+    given."""
+    reference_dataset_split: str = "train"
+    """Its split, slices allowed; auto is validation where there is one, else train."""
+
+
 def require_gate_file_name(path: str) -> None:
     """Refuse an output name that is neither gate file form.
 

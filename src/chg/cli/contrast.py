@@ -191,14 +191,15 @@ def _require_one_kind_of_data(command: Command) -> None:
 
 
 def _fit_two_sets(command: Command, model: Any, tokenizer: Any) -> ContrastResult:
-    from chg.cli.inputs import fit_to_context
+    from chg.cli.inputs import fit_to_context, for_ablation
     from chg.contrastive import fit_contrastive
     from chg.data.loading import load_data, load_held_out
 
     seed, rows = command.fit.seed, command.fit.eval_rows
     sides = {}
     for side in ("retain", "forget"):
-        config = fit_to_context(side_config(command, side), model)
+        config = for_ablation(side_config(command, side), command.fit.ablation)
+        config = fit_to_context(config, model)
         data = load_data(config, tokenizer, seed=seed)
         sides[side] = load_held_out(config, data, tokenizer, rows=rows, seed=seed)
     return fit_contrastive(

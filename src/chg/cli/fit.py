@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from chg.cli.common import figure, print_table, require_gate_file_name, say
+from chg.cli.common import ReferenceData, figure, print_table, require_gate_file_name, say
 from chg.cli.parsing import flat_settings
 from chg.config import DataConfig, FitConfig, ModelConfig, Reporter
 
@@ -45,11 +45,12 @@ class Command:
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
     fit: FitConfig = field(default_factory=FitConfig)
+    reference: ReferenceData = field(default_factory=ReferenceData)
 
 
 def run(command: Command) -> None:
     """Fit and save."""
-    from chg.cli.inputs import load_gates, load_inputs
+    from chg.cli.inputs import for_ablation, load_gates, load_inputs, load_reference
     from chg.data.loading import load_held_out
     from chg.errors import DivergedError
     from chg.files import ensure_writable
@@ -60,10 +61,12 @@ def run(command: Command) -> None:
     require_gate_file_name(command.output.out)
     out = ensure_writable(command.output.out)
     init = load_gates(command.output.init)
-    model, tokenizer, data = load_inputs(command.model, command.data, command.fit.seed, init)
+    seed, data_config = command.fit.seed, for_ablation(command.data, command.fit.ablation)
+    model, tokenizer, data = load_inputs(command.model, data_config, seed, init)
     data, held_out = load_held_out(
-        command.data, data, tokenizer, rows=command.fit.eval_rows, seed=command.fit.seed
+        data_config, data, tokenizer, rows=command.fit.eval_rows, seed=seed
     )
+    reference = load_reference(command.reference, data_config, model, tokenizer, seed)
     settings = flat_settings(command)
     try:
         with tracker(command.output.report_to, settings) as report:
@@ -73,6 +76,7 @@ def run(command: Command) -> None:
                 command.fit,
                 init=init,
                 held_out=held_out,
+                reference=reference,
                 show_progress=not command.output.quiet,
                 report=report,
             )
@@ -85,9 +89,15 @@ def run(command: Command) -> None:
     _print(result, command)
 
 
+def _kind(command: Command) -> str:
+    kind = command.fit.ablation
+    return "" if kind == "zero" else f", {kind} ablation"
+
+
 def _print(result: FitResult, command: Command) -> None:
     print_table(
-        f"{command.model.model}, lambda_reg {command.fit.lambda_reg:g}: NLL in nats per token",
+        f"{command.model.model}, lambda_reg {command.fit.lambda_reg:g}{_kind(command)}: "
+        "NLL in nats per token",
         ("", "ungated", "gated"),
         (
             ("train", figure(result.nll_ungated_train), figure(result.nll_gated_train)),

@@ -8,10 +8,11 @@ from dataclasses import replace
 from typing import Any
 
 from chg.architectures import architecture_name, model_name
-from chg.config import DataConfig, ModelConfig
-from chg.data.loading import load_data
+from chg.cli.common import ReferenceData
+from chg.config import AblationKind, DataConfig, ModelConfig
+from chg.data.loading import load_data, with_corrupted_column
 from chg.data.tokens import TokenData
-from chg.errors import GateError
+from chg.errors import ConfigError, GateError
 from chg.gate_wrapper import existing_heads, gate_shape
 from chg.gates import HeadGates
 from chg.loading import load_model, use_cache_when_hub_unreachable
@@ -62,6 +63,38 @@ def load_inputs(
     model, tokenizer = load_checked_model(model_config, gates)
     data_config = fit_to_context(data_config, model)
     return model, tokenizer, load_data(data_config, tokenizer, seed=seed)
+
+
+def for_ablation(config: DataConfig, kind: AblationKind) -> DataConfig:
+    """The data settings with the column of corrupted prompts, where heads are taken from there.
+
+    Raises:
+        ConfigError: a column is named that this kind of ablation does not read.
+        DataError: the data cannot be loaded.
+    """
+    if kind == "resample":
+        return with_corrupted_column(config)
+    if config.corrupted_column:
+        raise ConfigError(f"--corrupted_column belongs to --ablation resample, not {kind}")
+    return config
+
+
+def load_reference(
+    reference: ReferenceData, config: DataConfig, model: Any, tokenizer: Any, seed: int
+) -> TokenData | None:
+    """Load the data set whose heads stand in for ablated ones, if one was named."""
+    name = reference.reference_dataset
+    if name is None:
+        return None
+    same = name == config.dataset
+    config = replace(
+        fit_to_context(config, model),
+        dataset=name,
+        dataset_config=config.dataset_config if same else None,
+        dataset_split=reference.reference_dataset_split,
+        corrupted_column=None,
+    )
+    return load_data(config, tokenizer, seed=seed)
 
 
 def fit_to_context(config: DataConfig, model: Any) -> DataConfig:

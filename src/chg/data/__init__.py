@@ -2,6 +2,7 @@
 
 from chg.data.batches import Batch, batches
 from chg.data.loading import load_data, load_prompts
+from chg.data.partners import with_partners
 from chg.data.tokens import TokenData, TokenRow, tokenize_pairs, tokenize_texts
 from chg.data.tuples import MatchedData, MatchedSplit, load_tuples, split_tuples
 
@@ -18,4 +19,5 @@ __all__ = [
     "split_tuples",
     "tokenize_pairs",
     "tokenize_texts",
+    "with_partners",
 ]

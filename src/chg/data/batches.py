@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import takewhile
+from typing import Any
 
 import torch
 from jaxtyping import Int
@@ -43,6 +44,10 @@ class Batch:
     """Tokens of all sequences, without padding."""
     position_ids: Int[Tensor, "batch pos"] | None = None
     """Where the sequences share a beginning."""
+    reference_ids: Int[Tensor, "batch pos"] | None = None
+    """The rows whose heads stand in for ablated ones, cut or padded to the same length."""
+    reference_mask: Int[Tensor, "batch pos"] | None = None
+    """0 at their padding."""
 
     def __len__(self) -> int:
         return self.num_sequences
@@ -58,16 +63,13 @@ class Batch:
     def to(self, device: torch.device, dtype: torch.dtype | None = None) -> Batch:
         """The same batch on another device; what is added to attention scores in another dtype."""
         added = self.attention_mask.is_floating_point()
-        return Batch(
-            self.input_ids.to(device),
-            self.attention_mask.to(device, dtype if added else None),
-            self.scored.to(device),
-            self.tokens.to(device),
-            self.sequences.to(device),
-            self.num_sequences,
-            self.num_tokens,
-            None if self.position_ids is None else self.position_ids.to(device),
-        )
+        moved: dict[str, Any] = {
+            name: value.to(device)
+            for name, value in vars(self).items()
+            if isinstance(value, Tensor)
+        }
+        moved["attention_mask"] = self.attention_mask.to(device, dtype if added else None)
+        return replace(self, **moved)
 
     def repeat(self, times: int) -> Batch:
         """All rows `times` over: row `r` of copy `k` is at `k * rows + r`."""
@@ -75,6 +77,8 @@ class Batch:
         mask = self.attention_mask
         # One of all pairs is large, and that of a single row.
         mask = mask.expand(times, -1, -1, -1) if mask.dim() == 4 else mask.repeat(times, 1)
+        by_row = ("position_ids", "reference_ids", "reference_mask")
+        found = {name: getattr(self, name) for name in by_row}
         return Batch(
             self.input_ids.repeat(times, 1),
             mask,
@@ -83,7 +87,7 @@ class Batch:
             (self.sequences + copies * self.num_sequences).flatten(),
             times * self.num_sequences,
             times * self.num_tokens,
-            None if self.position_ids is None else self.position_ids.repeat(times, 1),
+            **{name: None if ids is None else ids.repeat(times, 1) for name, ids in found.items()},
         )
 
 
@@ -124,13 +128,23 @@ def collate(rows: Sequence[TokenRow], pad_id: int) -> Batch:
     scored = sequences * longest + before
     tokens = input_ids[sequences, before + 1]
     num_tokens = sum(len(row.ids) for row in rows)
-    return Batch(input_ids, attention_mask, scored, tokens, sequences, len(rows), num_tokens)
+    batch = Batch(input_ids, attention_mask, scored, tokens, sequences, len(rows), num_tokens)
+    references = [row.reference_ids for row in rows if row.reference_ids is not None]
+    if len(references) < len(rows):
+        return batch
+    reference_ids, mask = torch.full(shape, pad_id), torch.zeros(shape, dtype=torch.long)
+    for i, ids in enumerate(references):
+        length = min(len(ids), longest)
+        reference_ids[i, :length] = torch.tensor(ids[:length])
+        mask[i, :length] = 1
+    return replace(batch, reference_ids=reference_ids, reference_mask=mask)
 
 
 def collate_shared(rows: Sequence[TokenRow], prefix: int) -> Batch:
     """Rows that begin with the same `prefix` tokens as one: those once, then every row's rest.
 
-    Each token attends to its own row's alone, at the positions they have there.
+    Each token attends to its own row's alone, at the positions they have there. References of rows
+    are left out: they need not begin alike.
     """
     ends = [prefix]
     for row in rows:

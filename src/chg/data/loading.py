@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 logger = logging.getLogger(__name__)
+
+CORRUPTED = "corrupted"
+"""The usual name of a column of counterfactual prompts."""
 
 HELD_OUT_SHARE = 0.1
 """Share of the rows kept out of fitting where the data has no validation split."""
@@ -113,6 +117,21 @@ def load_prompts(path: str | Path, tokenizer: Any, *, max_length: int = 512) -> 
     return data
 
 
+def with_corrupted_column(config: DataConfig) -> DataConfig:
+    """The same settings, with the column `corrupted` where there is one and no other is named.
+
+    Raises:
+        DataError: the data cannot be loaded.
+    """
+    if config.corrupted_column or config.text_column:
+        return config
+    rows, _ = resolve_split(config.dataset, config.resolved_config, config.dataset_split)
+    paired = config.prompt_column or {"prompt", "target"} <= set(rows.column_names)
+    if not paired or CORRUPTED not in rows.column_names:
+        return config
+    return replace(config, corrupted_column=CORRUPTED)
+
+
 def dataset_name(config: DataConfig, split: str) -> str:
     """The dataset with its configuration and split: `wikitext/wikitext-2-raw-v1:train`."""
     parts = [config.dataset, *([config.resolved_config] if config.resolved_config else [])]
@@ -137,12 +156,14 @@ def _tokenize(rows: Dataset, config: DataConfig, tokenizer: Any, seed: int, name
         max_length=config.max_length,
         separator=config.separator,
         chat_template=config.chat_template,
+        corrupted=[texts[2][i] for i in kept] if config.corrupted_column else None,
         name=name,
     )
 
 
 def _columns(rows: Dataset, config: DataConfig, name: str) -> tuple[str, ...]:
-    """The text column, or the prompt and target columns, given or by their usual names."""
+    """The text column, or those of prompts, targets and corrupted prompts if there are any, given
+    or by their usual names."""
     if config.prompt_column and config.target_column:
         wanted: tuple[str, ...] = (config.prompt_column, config.target_column)
     elif config.text_column:
@@ -151,12 +172,19 @@ def _columns(rows: Dataset, config: DataConfig, name: str) -> tuple[str, ...]:
         wanted = ("prompt", "target")
     else:
         wanted = ("text",)
+    if config.corrupted_column:
+        if len(wanted) == 1:
+            raise DataError(
+                f"{name} is plain text; --corrupted_column goes with prompts and targets, from "
+                "--prompt_column and --target_column"
+            )
+        wanted += (config.corrupted_column,)
     missing = [column for column in wanted if column not in rows.column_names]
     if missing:
         raise DataError(
             f"{name} has no column {', '.join(map(repr, missing))}; it has "
             f"{', '.join(rows.column_names)}. Choose with --text_column, or with --prompt_column "
-            "and --target_column"
+            "and --target_column (and --corrupted_column)"
         )
     return wanted
 

@@ -10,13 +10,16 @@ or without a trailing space on the prompt or a leading one on the target.
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from chg.errors import DataError
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,8 @@ class TokenRow:
 
     ids: tuple[int, ...]
     scored: tuple[bool, ...]
+    reference_ids: tuple[int, ...] | None = None
+    """A row whose heads can stand in for ablated ones, aligned from the left."""
 
 
 @dataclass(frozen=True)
@@ -59,12 +64,20 @@ class TokenData:
         return sum(len(row.ids) for row in self.rows)
 
     @property
+    def has_references(self) -> bool:
+        """Whether every row has one whose heads can stand in for its own."""
+        return all(row.reference_ids is not None for row in self.rows)
+
+    @property
     def fingerprint(self) -> str:
         """A short hash of all ids and masks: equal fingerprints, equal data."""
         digest = hashlib.sha256()
         for row in self.rows:
             digest.update(np.asarray(row.ids, dtype=np.int64).tobytes())
             digest.update(np.asarray(row.scored, dtype=np.bool_).tobytes())
+            if row.reference_ids is not None:
+                digest.update(b"reference")
+                digest.update(np.asarray(row.reference_ids, dtype=np.int64).tobytes())
         return digest.hexdigest()[:16]
 
     def select(self, indices: Sequence[int]) -> TokenData:
@@ -104,6 +117,7 @@ def tokenize_pairs(
     max_length: int,
     separator: str = " ",
     chat_template: bool = False,
+    corrupted: Sequence[str] | None = None,
     name: str = "pairs",
 ) -> TokenData:
     """Tokenise (prompt, target) pairs; only the target's tokens are scored.
@@ -114,11 +128,34 @@ def tokenize_pairs(
         max_length: rows are cut to this length at the beginning of the prompt.
         separator: put between the two where neither brings white space.
         chat_template: wrap each prompt as a user's turn; the target is the model's answer.
+        corrupted: counterfactual prompts, each with its row's target; their heads can stand in for
+            ablated ones (`reference_ids`).
         name: shown in messages and stored with results.
 
     Raises:
         DataError: nothing is left to score, or there is no chat template.
     """
+
+    def made(prompts: Sequence[str]) -> tuple[list[TokenRow | None], int]:
+        texts = [(prompt, target) for prompt, (_, target) in zip(prompts, pairs, strict=True)]
+        return _pair_rows(texts, tokenizer, max_length, separator, chat_template)
+
+    rows, truncated = made([prompt for prompt, _ in pairs])
+    if corrupted is not None:
+        references, _ = made(corrupted)
+        rows = _with_references(rows, references, name)
+    kept = tuple(row for row in rows if row is not None)
+    return TokenData(kept, name, _pad_id(tokenizer), truncated, len(pairs) - len(kept))
+
+
+def _pair_rows(
+    pairs: Sequence[tuple[str, str]],
+    tokenizer: Any,
+    max_length: int,
+    separator: str,
+    chat_template: bool,
+) -> tuple[list[TokenRow | None], int]:
+    """A row per pair, None where nothing is scored, and how many were cut."""
     if chat_template:
         prompts = [_as_chat(prompt, tokenizer) for prompt, _ in pairs]
         separator = ""
@@ -126,11 +163,13 @@ def tokenize_pairs(
         prompts = [prompt for prompt, _ in pairs]
     wholes = [_join(p, target, separator) for p, (_, target) in zip(prompts, pairs, strict=True)]
     special = not chat_template  # a chat template writes its own special tokens
-    rows, truncated = [], 0
+    rows: list[TokenRow | None] = []
+    truncated = 0
     encoded_wholes = _encode(tokenizer, wholes, special)
     for alone, ids in zip(_encode(tokenizer, prompts, special), encoded_wholes, strict=True):
         boundary = max(1, _common_prefix(alone, ids))
         if boundary >= len(ids):
+            rows.append(None)
             continue
         scored = [i >= boundary for i in range(len(ids))]
         if len(ids) > max_length:
@@ -138,7 +177,29 @@ def tokenize_pairs(
             kept = _cut(ids, boundary, max_length, getattr(tokenizer, "bos_token_id", None))
             ids, scored = [ids[i] for i in kept], [scored[i] for i in kept]
         rows.append(TokenRow(tuple(ids), tuple(scored)))
-    return TokenData(tuple(rows), name, _pad_id(tokenizer), truncated, len(pairs) - len(rows))
+    return rows, truncated
+
+
+def _with_references(
+    rows: list[TokenRow | None], references: list[TokenRow | None], name: str
+) -> list[TokenRow | None]:
+    """Rows with those of their corrupted prompts; left out where either has nothing to score."""
+    joined: list[TokenRow | None] = []
+    shifted = 0
+    for row, reference in zip(rows, references, strict=True):
+        if row is None or reference is None:
+            joined.append(None)
+            continue
+        shifted += row.scored.index(True) != reference.scored.index(True)
+        joined.append(replace(row, reference_ids=reference.ids))
+    if shifted:
+        logger.warning(
+            "%s: in %d rows the target begins at another position after the corrupted prompt; "
+            "heads stand in for each other position by position, from the left",
+            name,
+            shifted,
+        )
+    return joined
 
 
 def _encode(tokenizer: Any, texts: Sequence[str], special: bool = True) -> list[list[int]]:

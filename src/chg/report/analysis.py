@@ -37,10 +37,12 @@ class Analysis:
     @property
     def score_label(self) -> str:
         """What a score is, with its unit."""
+        kind = {"zero": "", "mean": ", mean ablation", "resample": ", resample ablation"}
+        to = kind[self.result.ablation]
         if self.result.mode == "sequential":
-            return f"change at the head's step, {self.result.order} order (nats per token)"
+            return f"change at the head's step, {self.result.order} order{to} (nats per token)"
         how = {"exact": "", "screening": ", screened in bfloat16", "estimate": ", estimated"}
-        return f"importance score{how[self.result.method]} (nats per token)"
+        return f"importance score{how[self.result.method]}{to} (nats per token)"
 
     @property
     def title(self) -> str:
@@ -127,6 +129,8 @@ def _rankings(
     }
     if result.method != "exact":
         columns["exact"] = result.exact
+    if result.ablation != "zero":
+        columns["ablation"] = np.full(result.shape, result.ablation)
     if taxonomy is not None:
         columns |= {
             "facilitation": taxonomy.facilitation,

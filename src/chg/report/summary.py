@@ -39,6 +39,7 @@ def _header(analysis: Analysis) -> str:
             f"data       {result.dataset}: {result.num_sequences} sequences, "
             f"{result.num_target_tokens} target tokens",
             f"ablation   {result.mode}{order}",
+            *([f"           {result.ablation_note}"] if result.ablation_note else []),
             *([f"scores     {result.method_note}"] if result.method_note else []),
             f"baseline   {result.baseline:.4f} nats per token (mean target log-probability)",
         ]
