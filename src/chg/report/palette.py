@@ -6,7 +6,7 @@ ROLE_COLOURS = {
     "facilitating": "#0072B2",
     "irrelevant": "#D9D9D9",
     "interfering": "#D55E00",
-    "undecided": "#F6EFA6",
+    "undecided": "#F0E27A",
 }
 """Okabe and Ito's colours (undecided paler), told apart by all common kinds of colour vision."""
 
@@ -28,7 +28,7 @@ SCORE_ROLES = {
 SCORE_COLOURS = {"facilitation": "#0072B2", "irrelevance": "#4D4D4D", "interference": "#D55E00"}
 """The far end of each score's scale; irrelevance needs a darker one than its role."""
 
-IMPORTANT, NEUTRAL, IN_THE_WAY = "#b2182b", "#8c8c8c", "#2166ac"
+IMPORTANT, IN_THE_WAY = "#b2182b", "#2166ac"
 """The ends of matplotlib's RdBu: red for heads that matter, blue for heads in the way."""
 
 
