@@ -26,7 +26,8 @@ def study_html(study: Study) -> str:
         f'<div style="font-size:1.25em;font-weight:600">{title}</div>'
         f'<p style="margin:.3em 0 .8em;opacity:.8">{summary}</p>'
         '<div style="display:flex;flex-wrap:wrap;gap:12px 36px;align-items:flex-start">'
-        f"<div>{_map(study)}{_counts(study)}</div>{_table(study)}</div></div>"
+        f'<div style="max-width:{MAP_WIDTH}px">{_map(study)}{_counts(study)}</div>'
+        f"{_table(study)}</div></div>"
     )
 
 

@@ -206,10 +206,10 @@ function pairs(values) {
 }
 
 function agreementWords() {
-  const found = data.agreement, range = (values) => `${number(mean(values), 2)} (lowest ${number(extent(values)[0], 2)})`;
+  const found = data.agreement, range = (values) => `${number(mean(values), 2)} on average, ${number(extent(values)[0], 2)} at the lowest`;
   const words = Object.entries(found.spearman).filter(([, values]) => pairs(values).length)
-    .map(([score, values]) => `Two seeds rank heads by ${score} alike: Spearman \u03c1 ${range(pairs(values))} on average.`);
-  words.push(`The sets of facilitating heads of two seeds overlap by ${range(pairs(found.jaccard))} on average; ${data.seeds.length} seeds found ${found.numCircuits} different ${found.numCircuits === 1 ? "set" : "sets"}.`);
+    .map(([score, values]) => `Rank correlation of ${score} between two seeds: ${range(pairs(values))}.`);
+  words.push(`Overlap of two seeds\u2019 facilitating heads: ${range(pairs(found.jaccard))}; ${data.seeds.length} seeds found ${found.numCircuits} different ${found.numCircuits === 1 ? "set" : "sets"}.`);
   const always = heads.filter((head) => head.always_facilitating).length, any = heads.filter((head) => head.any_facilitating).length;
   words.push(`${always} heads facilitate in every seed, ${any} in at least one.`);
   for (const group of found.redundant) {
