@@ -19,7 +19,10 @@ from chg.report.page_data import heads_csv, page_data
 from chg.report.palette import DARK_ROLE_COLOURS, ROLE_COLOURS, role_variables
 from chg.studies import Study
 
-SCRIPTS = ("data.js", "dom.js", "map.js", "inspector.js", "table.js", "charts.js", "main.js")
+SCRIPTS = tuple(
+    f"{name}.js"
+    for name in ("data", "dom", "map", "inspector", "table", "charts", "sections", "main")
+)
 STAGE_NAMES = {
     "ungated": "ungated",
     "initial": "fitted (G0)",
@@ -130,7 +133,8 @@ def _spread(value: Any) -> str:
     """`0.377 (0.36 to 0.40)`: mean and range over seeds; a number alone, or nothing."""
     if isinstance(value, Mapping):
         mean, low, high = (value.get(name) for name in ("mean", "min", "max"))
-        if low is None or high is None or low == high:
+        known = isinstance(low, int | float) and isinstance(high, int | float)
+        if not known or low == high:
             return _spread(mean)
         return f"{_spread(mean)} <small>{low:.3f} to {high:.3f}</small>"
     return f"{value:.3f}" if isinstance(value, int | float) else "\u2013"

@@ -342,5 +342,5 @@ def _write_numbers(axes: Axes, matrix: NDArray[np.float64]) -> None:
         return
     for (row, column), value in np.ndenumerate(matrix):
         if np.isfinite(value):
-            ink = "white" if value > 0.55 else "black"
+            ink = "white" if value > 0.65 else "black"
             axes.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=8, color=ink)

@@ -1,6 +1,5 @@
 // Line charts, stacked bars and matrices, in SVG laid out for the width they have.
 const ROOM = { left: 52, right: 12, top: 10, bottom: 34 };
-const STAGE_WORDS = { initial: "G0, free", retention: "G+, retention", removal: "G\u2212, removal" };
 
 function frame(host, height, label) {
   const width = Math.max(240, host.clientWidth);
@@ -18,37 +17,58 @@ function roundTicks(low, high, count) {
   const power = 10 ** Math.floor(Math.log10(rough));
   const step = [1, 2, 5, 10].map((one) => one * power).find((one) => one >= rough);
   const found = [];
-  for (let i = Math.ceil(low / step - 1e-9); i * step <= high + step * 1e-9; i++) found.push(Number((i * step).toPrecision(10)));
+  for (let i = Math.ceil(low / step - 1e-9); i * step <= high + step * 1e-9; i++)
+    found.push(Number((i * step).toPrecision(10)));
   return found;
 }
 
 function axes(plot, x, y, xs, ys, names) {
   const parts = ys.flatMap((value) => [
     svg("line", { class: "grid", x1: ROOM.left, x2: plot.right, y1: y(value), y2: y(value) }),
-    svg("text", { x: ROOM.left - 7, y: y(value) + 4, "text-anchor": "end" }, plainNumber(value))]);
-  parts.push(...xs.map((value) => svg("text", { x: x(value), y: plot.bottom + 15, "text-anchor": "middle" }, plainNumber(value))),
+    svg("text", { x: ROOM.left - 7, y: y(value) + 4, "text-anchor": "end" }, plainNumber(value)),
+  ]);
+  parts.push(
+    ...xs.map((value) =>
+      svg("text", { x: x(value), y: plot.bottom + 15, "text-anchor": "middle" }, plainNumber(value)),
+    ),
     svg("line", { class: "axis", x1: ROOM.left, x2: plot.right, y1: plot.bottom, y2: plot.bottom }),
     svg("text", { x: (ROOM.left + plot.right) / 2, y: plot.height - 4, "text-anchor": "middle" }, names[0]),
-    svg("text", { transform: `translate(11 ${(ROOM.top + plot.bottom) / 2}) rotate(-90)`, "text-anchor": "middle" }, names[1]));
+    svg(
+      "text",
+      { transform: `translate(11 ${(ROOM.top + plot.bottom) / 2}) rotate(-90)`, "text-anchor": "middle" },
+      names[1],
+    ),
+  );
   plot.image.append(...parts);
 }
 
-function plainNumber(value) { return String(value).replace("-", "\u2212"); }
+function plainNumber(value) {
+  return String(value).replace("-", "\u2212");
+}
 
 function extent(values) {
   let [low, high] = [Infinity, -Infinity];
-  for (const value of values) if (value !== null) { low = Math.min(low, value); high = Math.max(high, value); }
+  for (const value of values)
+    if (value !== null) {
+      low = Math.min(low, value);
+      high = Math.max(high, value);
+    }
   return low > high ? [0, 1] : [low, high];
 }
 
 function linePath(xs, values, x, y) {
   let pen = "M";
-  return values.map((value, i) => {
-    if (value === null) { pen = "M"; return ""; }
-    const point_ = `${pen}${x(xs[i]).toFixed(1)} ${y(value).toFixed(1)}`;
-    pen = "L";
-    return point_;
-  }).join("");
+  return values
+    .map((value, i) => {
+      if (value === null) {
+        pen = "M";
+        return "";
+      }
+      const point_ = `${pen}${x(xs[i]).toFixed(1)} ${y(value).toFixed(1)}`;
+      pen = "L";
+      return point_;
+    })
+    .join("");
 }
 
 // chart: { x, values: [series][point], tone, names: [x axis, y axis], height, range, log, zero, limit, band }
@@ -60,13 +80,27 @@ function lineChart(host, chart, label) {
   const even = scale(...ends.map(chart.log ? Math.log : Number), ROOM.left, plot.right);
   const x = chart.log ? (value) => even(Math.log(value)) : even;
   const y = scale(low - pad, high + pad, plot.bottom, ROOM.top);
-  axes(plot, x, y, chart.log ? chart.x : roundTicks(...ends, 5), roundTicks(low - pad, high + pad, 4), chart.names);
+  axes(
+    plot,
+    x,
+    y,
+    chart.log ? chart.x : roundTicks(...ends, 5),
+    roundTicks(low - pad, high + pad, 4),
+    chart.names,
+  );
   plot.image.style.setProperty("--tone", chart.tone);
-  if (chart.limit >= ends[0] && chart.limit <= ends[1]) plot.image.append(svg("line", { class: "limit", x1: x(chart.limit), x2: x(chart.limit), y1: ROOM.top, y2: plot.bottom }));
-  if (chart.zero) plot.image.append(svg("line", { class: "axis", x1: ROOM.left, x2: plot.right, y1: y(0), y2: y(0) }));
+  if (chart.limit >= ends[0] && chart.limit <= ends[1])
+    plot.image.append(
+      svg("line", { class: "limit", x1: x(chart.limit), x2: x(chart.limit), y1: ROOM.top, y2: plot.bottom }),
+    );
+  if (chart.zero)
+    plot.image.append(svg("line", { class: "axis", x1: ROOM.left, x2: plot.right, y1: y(0), y2: y(0) }));
   const middle = chart.x.map((_, i) => mean(chart.values.map((one) => one[i])));
   if (chart.band) plot.image.append(svg("path", { class: "band", d: bandPath(chart, x, y) }));
-  else if (chart.values.length > 1) plot.image.append(...chart.values.map((one) => svg("path", { class: "thin", d: linePath(chart.x, one, x, y) })));
+  else if (chart.values.length > 1)
+    plot.image.append(
+      ...chart.values.map((one) => svg("path", { class: "thin", d: linePath(chart.x, one, x, y) })),
+    );
   plot.image.append(svg("path", { class: "thick", d: linePath(chart.x, middle, x, y) }));
   return plot.image;
 }
@@ -85,14 +119,31 @@ function stackedBars(host, counts, names, axis, label) {
   const y = scale(0, 1, plot.bottom, ROOM.top);
   const few = ticks(counts.length, Math.max(2, (plot.right - ROOM.left) / 34));
   axes(plot, (value) => value, y, [], [0, 0.25, 0.5, 0.75, 1], axis);
-  plot.image.append(...few.map((i) => svg("text", { x: ROOM.left + (i + 0.5) * slot, y: plot.bottom + 15, "text-anchor": "middle" }, names[i])));
+  plot.image.append(
+    ...few.map((i) =>
+      svg(
+        "text",
+        { x: ROOM.left + (i + 0.5) * slot, y: plot.bottom + 15, "text-anchor": "middle" },
+        names[i],
+      ),
+    ),
+  );
   counts.forEach((bar, i) => {
     const total = bar.reduce((sum, count) => sum + count, 0);
     let filled_ = 0;
     bar.forEach((count, role) => {
       if (!count) return;
       const words = `${axis[0]} ${names[i]}: ${count} of ${total} ${ROLES[role]}`;
-      const part = svg("rect", { x: ROOM.left + i * slot + slot * 0.08, width: slot * 0.84, y: y((filled_ + count) / total), height: y(0) - y(count / total) }, svg("title", {}, words));
+      const part = svg(
+        "rect",
+        {
+          x: ROOM.left + i * slot + slot * 0.08,
+          width: slot * 0.84,
+          y: y((filled_ + count) / total),
+          height: y(0) - y(count / total),
+        },
+        svg("title", {}, words),
+      );
       part.style.fill = `var(--${ROLES[role]})`;
       plot.image.append(part);
       filled_ += count;
@@ -108,10 +159,27 @@ function signedBars(host, values, axis, label) {
   const y = scale(low, high, plot.bottom, ROOM.top);
   axes(plot, (value) => value, y, [], roundTicks(low, high, 3), axis);
   const few = ticks(values.length, Math.max(2, (plot.right - ROOM.left) / 34));
-  plot.image.append(...few.map((i) => svg("text", { x: ROOM.left + (i + 0.5) * slot, y: plot.bottom + 15, "text-anchor": "middle" }, String(i))));
+  plot.image.append(
+    ...few.map((i) =>
+      svg(
+        "text",
+        { x: ROOM.left + (i + 0.5) * slot, y: plot.bottom + 15, "text-anchor": "middle" },
+        String(i),
+      ),
+    ),
+  );
   values.forEach((value, i) => {
     if (value === null) return;
-    const bar = svg("rect", { x: ROOM.left + i * slot + slot * 0.08, width: slot * 0.84, y: Math.min(y(0), y(value)), height: Math.max(0.5, Math.abs(y(value) - y(0))) }, svg("title", {}, `layer ${i}: ${signed(value)}`));
+    const bar = svg(
+      "rect",
+      {
+        x: ROOM.left + i * slot + slot * 0.08,
+        width: slot * 0.84,
+        y: Math.min(y(0), y(value)),
+        height: Math.max(0.5, Math.abs(y(value) - y(0))),
+      },
+      svg("title", {}, `layer ${i}: ${signed(value)}`),
+    );
     bar.style.fill = `var(--${value < 0 ? "important" : "in-the-way"})`;
     plot.image.append(bar);
   });
@@ -120,116 +188,42 @@ function signedBars(host, values, axis, label) {
 }
 
 function matrix(values, names, tone, label) {
-  const side = 220, step = side / values.length, room = 26;
-  const image = svg("svg", { viewBox: `0 0 ${side + room} ${side + room}`, role: "img", "aria-label": label });
+  const side = 220,
+    step = side / values.length,
+    room = 26;
+  const image = svg("svg", {
+    viewBox: `0 0 ${side + room} ${side + room}`,
+    role: "img",
+    "aria-label": label,
+  });
   image.style.maxWidth = "330px";
   values.forEach((row, i) => {
-    image.append(svg("text", { x: room - 5, y: room + (i + 0.5) * step + 4, "text-anchor": "end" }, String(names[i])),
-      svg("text", { x: room + (i + 0.5) * step, y: room - 7, "text-anchor": "middle" }, String(names[i])));
+    image.append(
+      svg("text", { x: room - 5, y: room + (i + 0.5) * step + 4, "text-anchor": "end" }, String(names[i])),
+      svg("text", { x: room + (i + 0.5) * step, y: room - 7, "text-anchor": "middle" }, String(names[i])),
+    );
     row.forEach((value, j) => {
-      const box = svg("rect", { x: room + j * step, y: room + i * step, width: step - 1, height: step - 1, rx: 2 }, svg("title", {}, `seeds ${names[i]} and ${names[j]}: ${number(value)}`));
+      const box = svg(
+        "rect",
+        { x: room + j * step, y: room + i * step, width: step - 1, height: step - 1, rx: 2 },
+        svg("title", {}, `seeds ${names[i]} and ${names[j]}: ${number(value)}`),
+      );
       box.style.fill = colour({ tone }, value === null ? null : Math.max(0, value));
       image.append(box);
       if (values.length > 6 || value === null) return;
-      const text = svg("text", { x: room + (j + 0.5) * step, y: room + (i + 0.5) * step + 4, "text-anchor": "middle", class: "on-cell" }, number(value, 2));
-      text.style.fill = value > 0.55 ? "var(--surface)" : "var(--ink)";
+      const text = svg(
+        "text",
+        {
+          x: room + (j + 0.5) * step,
+          y: room + (i + 0.5) * step + 4,
+          "text-anchor": "middle",
+          class: "on-cell",
+        },
+        number(value, 2),
+      );
+      text.style.fill = value > 0.65 ? "var(--surface)" : "var(--ink)";
       image.append(text);
     });
   });
   return image;
-}
-
-// A figure in place before it is drawn, so that what is drawn knows its width.
-function addFigure(host, caption, ...draw) {
-  const figure = element("figure", {}, element("figcaption", {}, caption));
-  host.append(figure);
-  for (const one of draw) figure.append(one(figure));
-  return figure;
-}
-
-function bold(text) { return element("b", {}, text); }
-
-function drawLayers() {
-  const host = $("layers");
-  host.replaceChildren();
-  const real = grid.map((row) => row.filter(Boolean));
-  const counts = real.map((row) => ROLES.map((role) => row.filter((head) => head.role === role).length));
-  const names = real.map((_, layer) => String(layer));
-  addFigure(host, [bold("Roles"), " of each layer's heads"], (at) => stackedBars(at, counts, names, ["layer", "share of heads"], "Share of each role per layer"));
-  if (!views.ablation) return;
-  const scores = real.map((row) => mean(row.map((head) => head.ablation_score)));
-  addFigure(host, [bold("Mean ablation score"), ", nats per token: below zero the layer's heads matter"], (at) => signedBars(at, scores, ["layer", "nats"], "Mean ablation score per layer"));
-}
-
-function drawCurves() {
-  const host = $("curves");
-  host.replaceChildren();
-  $("curves-section").hidden = !data.curves.length;
-  const shown = [["loss", "loss (nats)"], ["open", "open gates"], ["held_out_nll", "held-out NLL"]];
-  for (const curve of data.curves) {
-    const charts = shown.filter(([name]) => curve[name]).map(([name, words]) => (at) => lineChart(at,
-      { x: curve[name].x, values: curve[name].values, tone: `var(--${name === "loss" ? "accent" : name === "open" ? "gate" : "good"})`, names: ["update", words] }, `${STAGE_WORDS[curve.stage]}: ${words} over updates`));
-    const averaged = curve.span > 1 ? `; a point is the mean of ${curve.span} updates` : "";
-    addFigure(host, [bold(STAGE_WORDS[curve.stage]), averaged], ...charts);
-  }
-}
-
-function drawChecks() {
-  const host = $("checks");
-  host.replaceChildren();
-  $("checks-section").hidden = !data.checks.length && !data.correlations.length;
-  const expected = { negative: "negative", zero: "about zero", positive: "positive" };
-  for (const check of data.checks) {
-    const badge = element("span", { class: `badge ${check.holds ? "yes" : "no"}` }, check.holds ? "\u2713 holds" : "\u2717 does not hold");
-    const chart = { x: check.counts, values: check.difference, tone: `var(--${check.score})`, names: ["heads toggled", "nats per token"], zero: true, band: true, limit: check.inRole, height: 220 };
-    const figure = addFigure(host, [bold(`In order of ${check.score}`), ` \u2013 expected ${expected[check.expected] ?? check.expected} `, badge], (at) => lineChart(at, chart, `Causal check of ${check.score}: ${check.verdict}`));
-    figure.append(element("p", { class: "hint" }, check.verdict));
-  }
-  const rows = data.correlations.map((one) => element("tr", {}, element("th", { scope: "row" }, one.score), element("td", {}, one.effect), element("td", {}, number(one.spearman))));
-  const names = ["score", "measured effect", "Spearman \u03c1 over heads"].map((name) => element("th", { scope: "col" }, name));
-  $("correlations").replaceChildren(...(rows.length ? [element("table", { class: "plain" }, element("thead", {}, element("tr", {}, names)), element("tbody", {}, rows))] : []));
-}
-
-function drawAgreement() {
-  const host = $("agreement");
-  host.replaceChildren();
-  $("agreement-section").hidden = data.seeds.length < 2;
-  if (data.seeds.length < 2) return;
-  $("agreement-words").replaceChildren(element("ul", { class: "words" }, agreementWords().map((text) => element("li", {}, text))));
-  const found = data.agreement;
-  for (const [score, values] of Object.entries(found.spearman)) addFigure(host, [bold(capital(score)), ", rank correlation of seeds"], () => matrix(values, data.seeds, `var(--${score})`, `Rank correlation of ${score} between seeds`));
-  addFigure(host, [bold("Facilitating heads"), ", overlap (Jaccard)"], () => matrix(found.jaccard, data.seeds, "var(--gate)", "Overlap of the facilitating heads of two seeds"));
-}
-
-function pairs(values) {
-  return values.flatMap((row, i) => row.slice(i + 1)).filter((value) => value !== null);
-}
-
-function agreementWords() {
-  const found = data.agreement, range = (values) => `${number(mean(values), 2)} on average, ${number(extent(values)[0], 2)} at the lowest`;
-  const words = Object.entries(found.spearman).filter(([, values]) => pairs(values).length)
-    .map(([score, values]) => `Rank correlation of ${score} between two seeds: ${range(pairs(values))}.`);
-  words.push(`Overlap of two seeds\u2019 facilitating heads: ${range(pairs(found.jaccard))}; ${data.seeds.length} seeds found ${found.numCircuits} different ${found.numCircuits === 1 ? "set" : "sets"}.`);
-  const always = heads.filter((head) => head.always_facilitating).length, any = heads.filter((head) => head.any_facilitating).length;
-  words.push(`${always} heads facilitate in every seed, ${any} in at least one.`);
-  for (const group of found.redundant) {
-    const names = group.heads.map(([layer, head], i) => `L${layer}${data.letter}${head} (${Math.round(100 * group.share[i])} %)`);
-    words.push(`Redundant: ${names.join(", ")}. Some of them suffice; in brackets, in how many seeds each is facilitating.`);
-  }
-  if (found.numRedundant > found.redundant.length) words.push(`${found.numRedundant - found.redundant.length} more redundant groups are not listed here.`);
-  return words;
-}
-
-function drawPath() {
-  $("path-section").hidden = !data.path;
-  if (!data.path) return;
-  const host = $("path"), { lambdas, roles, scores } = data.path;
-  host.replaceChildren();
-  const counts = roles.map((digits) => ROLES.map((_, code) => [...digits].filter((one) => one === String(code)).length));
-  const same = heads.filter((head) => roles.every((digits) => digits[head.index] === roles[0][head.index])).length;
-  addFigure(host, [bold("Roles"), ` \u2013 ${same} of ${heads.length} heads keep theirs throughout`], (at) => stackedBars(at, counts, lambdas.map(String), ["|\u03bb|", "share of heads"], "Share of each role per strength"));
-  const shown = state.pinned.length ? state.pinned : heads;
-  const values = shown.slice(0, 200).map((head) => scores.facilitation.map((one) => (one[head.index] === null ? null : one[head.index] / 1000)));
-  const whose = state.pinned.length ? state.pinned.map((head) => head.name).join(", ") : shown.length > 200 ? "the first 200 heads" : "all heads";
-  addFigure(host, [bold("Facilitation"), ` of ${whose}, and their mean`], (at) => lineChart(at, { x: lambdas, values, tone: "var(--facilitation)", names: ["|\u03bb|", "facilitation"], range: [0, 1], log: lambdas[0] > 0, height: 210 }, "Facilitation over strengths"));
 }

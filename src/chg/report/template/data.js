@@ -8,7 +8,9 @@ const MAX_PINS = 6;
 const OUTLIER = 3; // as in chg.report.drawing: a few extremes must not whiten a map
 
 const heads = parseCsv(data.csv).map((row, index) => ({
-  ...row, index, name: `L${row.layer}${data.letter}${row.head}`,
+  ...row,
+  index,
+  name: `L${row.layer}${data.letter}${row.head}`,
 }));
 const grid = Array.from({ length: LAYERS }, () => new Array(HEADS).fill(null));
 for (const head of heads) grid[head.layer][head.head] = head;
@@ -66,14 +68,28 @@ const scoreOfSeed = {
 // What can be shown of a head: a label, its value for a seed (an index, or "all"), its colours.
 const views = {
   role: { label: "Role", value: (head, s) => (s === "all" ? head.role : seedRole(head, s)) },
-  ...Object.fromEntries(SCORES.map((score) => [score, {
-    label: capital(score), tone: `var(--${score})`,
-    value: (head, s) => (s === "all" ? head[`${score}_mean`] : scoreOfSeed[score](head, s)),
-  }])),
-  ...Object.fromEntries(Object.entries(STAGES).map(([stage, label]) => [stage, {
-    label, tone: "var(--gate)", words: ["closed", "open"],
-    value: (head, s) => (s === "all" ? mean(data.seeds.map((_, i) => gate(head, stage, i))) : gate(head, stage, s)),
-  }])),
+  ...Object.fromEntries(
+    SCORES.map((score) => [
+      score,
+      {
+        label: capital(score),
+        tone: `var(--${score})`,
+        value: (head, s) => (s === "all" ? head[`${score}_mean`] : scoreOfSeed[score](head, s)),
+      },
+    ]),
+  ),
+  ...Object.fromEntries(
+    Object.entries(STAGES).map(([stage, label]) => [
+      stage,
+      {
+        label,
+        tone: "var(--gate)",
+        words: ["closed", "open"],
+        value: (head, s) =>
+          s === "all" ? mean(data.seeds.map((_, i) => gate(head, stage, i))) : gate(head, stage, s),
+      },
+    ]),
+  ),
   ablation: { label: "Ablation", diverging: true, seedless: true, value: (head) => head.ablation_score },
   estimate: { label: "Estimate", diverging: true, seedless: true, value: (head) => head.estimate_score },
 };
@@ -83,7 +99,10 @@ for (const [name, view] of Object.entries(views)) {
 }
 
 function colourLimit(values) {
-  const sizes = values.filter((v) => v !== null).map(Math.abs).sort((a, b) => a - b);
+  const sizes = values
+    .filter((v) => v !== null)
+    .map(Math.abs)
+    .sort((a, b) => a - b);
   const usual = sizes[Math.floor(0.98 * (sizes.length - 1))];
   const largest = sizes[sizes.length - 1];
   return usual > 0 && usual * OUTLIER < largest ? usual * OUTLIER : largest || 1;
@@ -98,7 +117,9 @@ function colour(view, value) {
   return `color-mix(in oklab, ${tone} ${(100 * share).toFixed(1)}%, var(--low))`;
 }
 
-function capital(word) { return word[0].toUpperCase() + word.slice(1); }
+function capital(word) {
+  return word[0].toUpperCase() + word.slice(1);
+}
 
 function number(value, digits = 3) {
   if (value === null || value === undefined) return "\u2013";
@@ -125,7 +146,8 @@ function parseHeads(text) {
 function matches(head) {
   if (!filter.roles.has(head.role)) return false;
   const named = parsedText();
-  const isNamed = (one) => !one.unknown && [undefined, head.layer].includes(one.layer) && [undefined, head.head].includes(one.head);
+  const isNamed = (one) =>
+    !one.unknown && [undefined, head.layer].includes(one.layer) && [undefined, head.head].includes(one.head);
   if (named.length && !named.some(isNamed)) return false;
   return filter.limits.every(({ column, sign, value }) => {
     const own = columns[column].value(head);
@@ -135,6 +157,7 @@ function matches(head) {
 
 // The parsed filter text; kept, because a map asks it of thousands of heads.
 function parsedText() {
-  if (parsedText.text !== filter.text) [parsedText.text, parsedText.heads] = [filter.text, parseHeads(filter.text)];
+  if (parsedText.text !== filter.text)
+    [parsedText.text, parsedText.heads] = [filter.text, parseHeads(filter.text)];
   return parsedText.heads;
 }

@@ -12,15 +12,20 @@ function svg(name, attributes = {}, ...children) {
 function filled(node, attributes, children) {
   for (const [name, value] of Object.entries(attributes)) {
     if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
-    else if (value !== null && value !== undefined && value !== false) node.setAttribute(name, value === true ? "" : value);
+    else if (value !== null && value !== undefined && value !== false)
+      node.setAttribute(name, value === true ? "" : value);
   }
   node.append(...children.flat().filter((child) => child !== null && child !== undefined));
   return node;
 }
 
-function swatch(role) { return element("i", { class: `swatch ${role}` }); }
+function swatch(role) {
+  return element("i", { class: `swatch ${role}` });
+}
 
-function roleLabel(role) { return element("span", {}, swatch(role), role); }
+function roleLabel(role) {
+  return element("span", {}, swatch(role), role);
+}
 
 // A bar from 0 to 1 with the interval over seeds drawn on it.
 function meter(value, low, high, tone) {

@@ -3,11 +3,28 @@ function drawCounts() {
   const card = (role) => {
     const count = heads.filter((head) => head.role === role).length;
     const only = filter.roles.size === 1 && filter.roles.has(role);
-    return element("button", { type: "button", class: `count ${role}`, "aria-pressed": String(only), title: "Show these heads alone", onclick: () => showOnly(role) },
-      element("span", { class: "name" }, role), element("b", {}, String(count), element("small", {}, ` ${(100 * count / heads.length).toFixed(0)} %`)),
-      element("span", {}, data.roles[role]));
+    return element(
+      "button",
+      {
+        type: "button",
+        class: `count ${role}`,
+        "aria-pressed": String(only),
+        title: "Show these heads alone",
+        onclick: () => showOnly(role),
+      },
+      element("span", { class: "name" }, role),
+      element(
+        "b",
+        {},
+        String(count),
+        element("small", {}, ` ${((100 * count) / heads.length).toFixed(0)} %`),
+      ),
+      element("span", {}, data.roles[role]),
+    );
   };
-  const active = document.activeElement?.closest?.("#counts") ? [...$("counts").children].indexOf(document.activeElement) : -1;
+  const active = document.activeElement?.closest?.("#counts")
+    ? [...$("counts").children].indexOf(document.activeElement)
+    : -1;
   $("counts").replaceChildren(...ROLES.map(card));
   if (active >= 0) $("counts").children[active].focus();
 }
@@ -20,11 +37,29 @@ function showOnly(role) {
 }
 
 function drawSwitch() {
-  const option = ([name, view]) => element("label", {}, element("input", { type: "radio", name: "view", value: name, checked: name === state.view, onchange: () => chooseView(name) }), view.label);
+  const option = ([name, view]) =>
+    element(
+      "label",
+      {},
+      element("input", {
+        type: "radio",
+        name: "view",
+        value: name,
+        checked: name === state.view,
+        onchange: () => chooseView(name),
+      }),
+      view.label,
+    );
   $("views").append(...Object.entries(views).map(option));
   const several = data.seeds.length > 1;
-  $("seed").append(element("option", { value: "all" }, several ? `all ${data.seeds.length} (mean)` : `seed ${data.seeds[0]}`),
-    ...(several ? data.seeds.map((seed, index) => element("option", { value: index }, `seed ${seed}`)) : []));
+  $("seed").append(
+    element(
+      "option",
+      { value: "all" },
+      several ? `all ${data.seeds.length} (mean)` : `seed ${data.seeds[0]}`,
+    ),
+    ...(several ? data.seeds.map((seed, index) => element("option", { value: index }, `seed ${seed}`)) : []),
+  );
   $("seed").addEventListener("change", () => {
     state.seed = $("seed").value === "all" ? "all" : Number($("seed").value);
     paintMap();
@@ -49,7 +84,9 @@ function followTheme() {
   const preferred = matchMedia("(prefers-color-scheme: dark)");
   let chosen = false;
   setTheme(preferred.matches);
-  preferred.addEventListener("change", () => { if (!chosen) setTheme(preferred.matches); });
+  preferred.addEventListener("change", () => {
+    if (!chosen) setTheme(preferred.matches);
+  });
   $("theme").addEventListener("click", () => {
     chosen = true;
     setTheme(document.documentElement.dataset.theme !== "dark");
@@ -70,7 +107,10 @@ function followWidth() {
     if (innerWidth === width) return;
     width = innerWidth;
     cancelAnimationFrame(waiting);
-    waiting = requestAnimationFrame(() => { drawMap(); drawCharts(); });
+    waiting = requestAnimationFrame(() => {
+      drawMap();
+      drawCharts();
+    });
   });
 }
 

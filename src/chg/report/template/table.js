@@ -3,12 +3,45 @@ const PAGE_ROWS = 25;
 const columns = {
   head: { label: "Head", value: (head) => head.index },
   role: { label: "Role", value: (head) => ROLES.indexOf(head.role) },
-  seeds: { label: "Seeds", title: "Share of the seeds that say the same role", limit: "share of seeds in the role", value: (head) => votesFor(head, head.role) / data.seeds.length },
-  ...Object.fromEntries(SCORES.map((score) => [score, { label: capital(score), limit: score, tone: `var(--${score})`, value: (head) => head[`${score}_mean`] }])),
-  ablation: { label: "Ablation", title: "Change of the mean target log-probability, nats per token", limit: "ablation score", value: (head) => head.ablation_score },
-  stderr: { label: "\u00b1", title: "Standard error of the ablation score", value: (head) => head.ablation_stderr },
-  estimate: { label: "Estimate", title: "The ablation score as estimated from gradients", limit: "estimate", value: (head) => head.estimate_score },
-  lambda: { label: "|\u03bb| range", title: "Strengths of regularisation over which the role holds", value: (head) => head.lambda_high },
+  seeds: {
+    label: "Seeds",
+    title: "Share of the seeds that say the same role",
+    limit: "share of seeds in the role",
+    value: (head) => votesFor(head, head.role) / data.seeds.length,
+  },
+  ...Object.fromEntries(
+    SCORES.map((score) => [
+      score,
+      {
+        label: capital(score),
+        limit: score,
+        tone: `var(--${score})`,
+        value: (head) => head[`${score}_mean`],
+      },
+    ]),
+  ),
+  ablation: {
+    label: "Ablation",
+    title: "Change of the mean target log-probability, nats per token",
+    limit: "ablation score",
+    value: (head) => head.ablation_score,
+  },
+  stderr: {
+    label: "\u00b1",
+    title: "Standard error of the ablation score",
+    value: (head) => head.ablation_stderr,
+  },
+  estimate: {
+    label: "Estimate",
+    title: "The ablation score as estimated from gradients",
+    limit: "estimate",
+    value: (head) => head.estimate_score,
+  },
+  lambda: {
+    label: "|\u03bb| range",
+    title: "Strengths of regularisation over which the role holds",
+    value: (head) => head.lambda_high,
+  },
 };
 for (const [name, column] of Object.entries(columns)) {
   if (heads.every((head) => (column.value(head) ?? null) === null)) delete columns[name];
@@ -26,9 +59,19 @@ function sortedHeads() {
 }
 
 function drawTableHead() {
-  const header = (name, column) => element("th", { scope: "col", "data-column": name },
-    element("button", { type: "button", title: column.title, onclick: () => sortBy(name) }, column.label));
-  $("heads").tHead.replaceChildren(element("tr", {}, Object.entries(columns).map(([name, column]) => header(name, column))));
+  const header = (name, column) =>
+    element(
+      "th",
+      { scope: "col", "data-column": name },
+      element("button", { type: "button", title: column.title, onclick: () => sortBy(name) }, column.label),
+    );
+  $("heads").tHead.replaceChildren(
+    element(
+      "tr",
+      {},
+      Object.entries(columns).map(([name, column]) => header(name, column)),
+    ),
+  );
 }
 
 function sortBy(name) {
@@ -48,35 +91,68 @@ function drawTable() {
   state.page = Math.min(state.page, last);
   const start = state.page * PAGE_ROWS;
   $("heads").tBodies[0].replaceChildren(...rows.slice(start, start + PAGE_ROWS).map(tableRow));
-  const unknown = parsedText().filter((one) => one.unknown).map((one) => one.unknown);
-  $("found").textContent = `${rows.length} of ${heads.length} heads`
-    + (unknown.length ? `; not a head: ${unknown.join(", ")} (write L3H7, 3.7 or L3)` : "");
+  const unknown = parsedText()
+    .filter((one) => one.unknown)
+    .map((one) => one.unknown);
+  $("found").textContent =
+    `${rows.length} of ${heads.length} heads` +
+    (unknown.length ? `; not a head: ${unknown.join(", ")} (write L3H7, 3.7 or L3)` : "");
   drawPager(rows.length, start, last);
 }
 
 function drawPager(total, start, last) {
-  const turn = (to, label) => element("button", { type: "button", disabled: to < 0 || to > last, onclick: () => { state.page = to; drawTable(); } }, label);
+  const turn = (to, label) =>
+    element(
+      "button",
+      {
+        type: "button",
+        disabled: to < 0 || to > last,
+        onclick: () => {
+          state.page = to;
+          drawTable();
+        },
+      },
+      label,
+    );
   const shown = `${start + 1}\u2013${Math.min(start + PAGE_ROWS, total)} of ${total}`;
-  $("pager").replaceChildren(...(last ? [turn(state.page - 1, "Previous"), element("span", {}, shown), turn(state.page + 1, "Next")] : []));
+  $("pager").replaceChildren(
+    ...(last
+      ? [turn(state.page - 1, "Previous"), element("span", {}, shown), turn(state.page + 1, "Next")]
+      : []),
+  );
 }
 
 function tableRow(head) {
-  const cells = { head: nameCell, role: (one) => element("td", {}, roleLabel(one.role)), ablation: (one) => element("td", {}, signed(one.ablation_score)),
-    estimate: (one) => element("td", {}, signed(one.estimate_score)), stderr: (one) => element("td", {}, number(one.ablation_stderr, 4)),
-    lambda: (one) => element("td", {}, lambdaRange(one).replace("|\u03bb| ", "")),
-    seeds: (one) => element("td", {}, `${votesFor(one, one.role)}/${data.seeds.length}`) };
+  const cells = {
+    head: nameCell,
+    role: (one) => element("td", {}, roleLabel(one.role)),
+    ablation: (one) => element("td", {}, signed(one.ablation_score)),
+    estimate: (one) => element("td", {}, signed(one.estimate_score)),
+    stderr: (one) => element("td", {}, number(one.ablation_stderr, 4)),
+    lambda: (one) => element("td", {}, lambdaRange(one)),
+    seeds: (one) => element("td", {}, `${votesFor(one, one.role)}/${data.seeds.length}`),
+  };
   const row = element("tr", { class: isPinned(head) ? "pinned" : null });
   row.append(...Object.keys(columns).map((name) => (cells[name] ?? ((one) => scoreCell(one, name)))(head)));
   return row;
 }
 
 function nameCell(head) {
-  const button = element("button", { type: "button", "aria-pressed": String(isPinned(head)), title: "Pin this head", onclick: () => {
-    point(head);
-    togglePin(head);
-    // The row was drawn anew: the keyboard stays where it was.
-    [...$("heads").querySelectorAll("td button")].find((one) => one.textContent === head.name)?.focus();
-  } }, head.name);
+  const button = element(
+    "button",
+    {
+      type: "button",
+      "aria-pressed": String(isPinned(head)),
+      title: "Pin this head",
+      onclick: () => {
+        point(head);
+        togglePin(head);
+        // The row was drawn anew: the keyboard stays where it was.
+        [...$("heads").querySelectorAll("td button")].find((one) => one.textContent === head.name)?.focus();
+      },
+    },
+    head.name,
+  );
   return element("td", {}, button);
 }
 
@@ -96,10 +172,23 @@ function filterChanged() {
 }
 
 function drawLimits() {
-  $("limits").replaceChildren(...filter.limits.map((limit, index) => element("button", {
-    type: "button", title: "Remove this threshold",
-    onclick: () => { filter.limits.splice(index, 1); drawLimits(); filterChanged(); },
-  }, `${columns[limit.column].limit} ${limit.sign > 0 ? "\u2265" : "\u2264"} ${limit.value} \u00d7`)));
+  $("limits").replaceChildren(
+    ...filter.limits.map((limit, index) =>
+      element(
+        "button",
+        {
+          type: "button",
+          title: "Remove this threshold",
+          onclick: () => {
+            filter.limits.splice(index, 1);
+            drawLimits();
+            filterChanged();
+          },
+        },
+        `${columns[limit.column].limit} ${limit.sign > 0 ? "\u2265" : "\u2264"} ${limit.value} \u00d7`,
+      ),
+    ),
+  );
 }
 
 function addLimit() {
@@ -111,25 +200,46 @@ function addLimit() {
 }
 
 function drawRoleFilter() {
-  const box = (role) => element("label", {}, element("input", { type: "checkbox", checked: filter.roles.has(role), value: role, onchange: (event) => {
-    filter.roles[event.target.checked ? "add" : "delete"](role);
-    filterChanged();
-  } }), roleLabel(role));
+  const box = (role) =>
+    element(
+      "label",
+      {},
+      element("input", {
+        type: "checkbox",
+        checked: filter.roles.has(role),
+        value: role,
+        onchange: (event) => {
+          filter.roles[event.target.checked ? "add" : "delete"](role);
+          filterChanged();
+        },
+      }),
+      roleLabel(role),
+    );
   $("role-filter").replaceChildren($("role-filter").firstElementChild, ...ROLES.map(box));
 }
 
 function listenToFilters() {
   drawRoleFilter();
-  $("find").addEventListener("input", () => { filter.text = $("find").value; filterChanged(); });
+  $("find").addEventListener("input", () => {
+    filter.text = $("find").value;
+    filterChanged();
+  });
   const limited = Object.entries(columns).filter(([, column]) => column.limit);
-  $("limit-column").append(...limited.map(([name, column]) => element("option", { value: name }, column.limit)));
+  $("limit-column").append(
+    ...limited.map(([name, column]) => element("option", { value: name }, column.limit)),
+  );
   $("limit-column").value = "facilitation";
   $("limit-add").addEventListener("click", addLimit);
-  $("limit-value").addEventListener("keydown", (event) => { if (event.key === "Enter") addLimit(); });
+  $("limit-value").addEventListener("keydown", (event) => {
+    if (event.key === "Enter") addLimit();
+  });
 }
 
 function download() {
-  const link = element("a", { href: URL.createObjectURL(new Blob([data.csv], { type: "text/csv" })), download: "heads.csv" });
+  const link = element("a", {
+    href: URL.createObjectURL(new Blob([data.csv], { type: "text/csv" })),
+    download: "heads.csv",
+  });
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 1000);
 }
