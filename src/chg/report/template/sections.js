@@ -155,7 +155,8 @@ function agreementWords() {
     .filter(([, values]) => pairs(values).length)
     .map(([score, values]) => `Rank correlation of ${score} between two seeds: ${range(pairs(values))}.`);
   words.push(
-    `Overlap of two seeds\u2019 facilitating heads: ${range(pairs(found.jaccard))}; ${data.seeds.length} seeds found ${found.numCircuits} different ${found.numCircuits === 1 ? "set" : "sets"}.`,
+    `Overlap of two seeds\u2019 facilitating heads: ${range(pairs(found.jaccard))}.`,
+    `${data.seeds.length} seeds found ${found.numCircuits} different ${found.numCircuits === 1 ? "set" : "sets"} of them.`,
   );
   const always = heads.filter((head) => head.always_facilitating).length,
     any = heads.filter((head) => head.any_facilitating).length;
