@@ -126,9 +126,11 @@ function number(value, digits = 3) {
   return value.toFixed(digits).replace("-", "\u2212");
 }
 
+// A score that rounds to nothing has no sign.
 function signed(value, digits = 4) {
   if (value === null || value === undefined) return "\u2013";
-  return (value > 0 ? "+" : "") + number(value, digits);
+  const rounded = Number(value.toFixed(digits)) || 0;
+  return (rounded > 0 ? "+" : "") + number(rounded, digits);
 }
 
 // L3H7, L3.H7, 3.7 and 3H7 name a head, L3 or 3 a layer, H7 a column.
