@@ -13,8 +13,9 @@ from chg.studies import Study
 from chg.taxonomy import ROLES
 
 TOP_HEADS = 8
-MAP_HEIGHT, MAP_WIDTH, LARGEST_CELL = 380, 420, 26
+MAP_HEIGHT, MAP_WIDTH, LARGEST_CELL = 320, 340, 26
 """Pixels."""
+CELL = "text-align:left;padding:1px 16px 1px 0;font-size:13px"
 
 
 def study_html(study: Study) -> str:
@@ -22,10 +23,10 @@ def study_html(study: Study) -> str:
     title = html.escape(str(study.manifest.get("title", "study")))
     summary = html.escape(str(study.manifest.get("summary", "")))
     return (
-        '<div style="font:14px/1.5 system-ui,sans-serif;max-width:940px">'
+        '<div style="font:14px/1.5 system-ui,sans-serif;max-width:1040px">'
         f'<div style="font-size:1.25em;font-weight:600">{title}</div>'
         f'<p style="margin:.3em 0 .8em;opacity:.8">{summary}</p>'
-        '<div style="display:flex;flex-wrap:wrap;gap:12px 36px;align-items:flex-start">'
+        '<div style="display:flex;flex-wrap:wrap;gap:12px 28px;align-items:flex-start">'
         f'<div style="max-width:{MAP_WIDTH}px">{_map(study)}{_counts(study)}</div>'
         f"{_table(study)}</div></div>"
     )
@@ -66,7 +67,7 @@ def _squares(where: NDArray[np.bool_]) -> str:
 def _table(study: Study) -> str:
     rows = study.heads.nlargest(TOP_HEADS, "facilitation_mean").to_dict("records")
     names = ["head", "role", "facilitation", "interference", "ablation"]
-    header = "".join(f'<th style="text-align:left">{name}</th>' for name in names)
+    header = "".join(f'<th style="{CELL}">{name}</th>' for name in names)
     body = "".join(f"<tr>{_cells(study, row)}</tr>" for row in rows)
     return (
         '<div><div style="font-size:.85em;opacity:.7">highest facilitation, with interval over '
@@ -85,4 +86,4 @@ def _cells(study: Study, row: dict[Any, Any]) -> str:
         f"{row['interference_mean']:.3f}",
         "\u2013" if np.isnan(ablation) else f"{ablation:+.4f}",
     ]
-    return "".join(f'<td style="text-align:left">{html.escape(str(text))}</td>' for text in texts)
+    return "".join(f'<td style="{CELL}">{html.escape(str(text))}</td>' for text in texts)

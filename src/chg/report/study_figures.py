@@ -58,7 +58,7 @@ def plot_scores(study: Study) -> Figure:
     """The three scores of every head, mean over seeds, and what ablating it does."""
     matrices = {name.capitalize(): study.matrix(f"{name}_mean") for name in SCORE_COLOURS}
     colours = list(SCORE_COLOURS.values())
-    figure, panels = _map_row(study, 4 if "ablation_score" in study.heads else 3)
+    figure, panels = _maps(study, 4 if "ablation_score" in study.heads else 3)
     for axes, (name, matrix), colour in zip(panels, matrices.items(), colours, strict=False):
         _unit_map(figure, axes, matrix, colour)
         axes.set_title(name, fontsize=10)
@@ -70,7 +70,7 @@ def plot_scores(study: Study) -> Figure:
 
 def plot_gates(study: Study) -> Figure:
     """The gates of the three fits, mean over seeds."""
-    figure, panels = _map_row(study, 3)
+    figure, panels = _maps(study, 3)
     for axes, stage in zip(panels, STAGES, strict=True):
         gates = 1 / (1 + np.exp(-study.logits[stage].astype(np.float64)))
         _unit_map(figure, axes, gates.mean(axis=0), GATE_COLOUR)
@@ -280,15 +280,18 @@ def _figure(rows: int, columns: int, size: tuple[float, float]) -> tuple[Figure,
     return figure, list(figure.subplots(rows, columns, squeeze=False).ravel())
 
 
-def _map_row(study: Study, count: int) -> tuple[Figure, Sequence[Axes]]:
-    """Maps beside each other, each with its own scale."""
+def _maps(study: Study, count: int) -> tuple[Figure, Sequence[Axes]]:
+    """Maps beside each other, four of them two by two."""
     layers, heads = _shape(study)
-    cell = float(np.clip(4.6 / max(layers, heads), 0.07, 0.3))
-    size = (count * (max(1.6, cell * heads) + 1.1), max(1.4, cell * layers) + 1.6)
-    figure, panels = _figure(1, count, size)
+    rows, columns = (2, 2) if count == 4 else (1, count)
+    cell = float(np.clip(3.8 / max(layers, heads), 0.055, 0.3))
+    panel = max(1.6, cell * heads) + 0.8, max(1.3, cell * layers) + 0.9
+    figure, panels = _figure(rows, columns, (columns * panel[0], rows * panel[1] + 0.7))
+    # Titles of the lower row keep clear of the colour bars above them.
+    figure.set_layout_engine("constrained", h_pad=0.12)
     for index, axes in enumerate(panels):
         label_heads(axes, (layers, heads), _unit(study), most=11)
-        if index:
+        if index % columns:
             axes.set_ylabel("")
     return figure, panels
 
