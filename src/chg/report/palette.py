@@ -18,13 +18,6 @@ DARK_ROLE_COLOURS = {
 }
 """The same on a dark ground: what recedes there is dark."""
 
-SCORE_ROLES = {
-    "facilitation": "facilitating",
-    "irrelevance": "irrelevant",
-    "interference": "interfering",
-}
-"""Each score with the role it speaks for."""
-
 SCORE_COLOURS = {"facilitation": "#0072B2", "irrelevance": "#4D4D4D", "interference": "#D55E00"}
 """The far end of each score's scale; irrelevance needs a darker one than its role."""
 
