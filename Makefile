@@ -14,7 +14,10 @@ INSTALL_OLDEST := $(OLDEST)/bin/$(PIP) -c constraints-oldest.txt
 OLDEST_TESTS := $(patsubst %,tests/test_%.py,ablation architectures cli data fitting foreign \
 	gate_wrapper placement) -k "not finite_differences and not padding and not equals_a_loop"
 
-.PHONY: demo test lint types oldest unit clean
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo -n)
+APT := $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get -q
+
+.PHONY: demo test lint types oldest unit chromium clean
 
 demo: $(VENV)/.installed
 	$(BIN)/chg demo
@@ -31,8 +34,14 @@ types: $(VENV)/.installed-dev
 oldest: $(OLDEST)/.installed
 	$(OLDEST)/bin/python -m pytest -n 2 $(OLDEST_TESTS)
 
-unit: $(VENV)/.installed-dev
+unit: $(VENV)/.installed-dev chromium
 	$(BIN)/python -m pytest -n 2
+
+# The browser that the report's page is tested in; where it cannot be had, those tests are skipped.
+chromium:
+	@command -v chromium || command -v chromium-browser || command -v google-chrome \
+		|| { $(APT) update && $(APT) install -y --no-install-recommends chromium; } \
+		|| echo "no Chromium here: the tests of the report's page will be skipped"
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)

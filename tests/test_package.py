@@ -30,10 +30,14 @@ ORDER = [
     {"evaluation", "inspection", "memory", "optimiser"},
     {"estimate", "contrast_figures"},
     {"fitting", "ablation", "contrastive"},
+    {"causal_check", "statistics"},
+    {"studies"},
     {"report", "tracking"},
     {"cli"},
 ]
 """Modules from left to right; each imports only from its left, or from its own package."""
+SHOWN_BY = {("studies", "report")}
+"""A study shows itself: its methods load the pictures when they are called."""
 
 
 def test_every_public_name_resolves() -> None:
@@ -57,6 +61,7 @@ def test_the_wheel_holds_the_package_alone(tmp_path: Path) -> None:
         names = archive.namelist()
     assert {name.split("/")[0] for name in names if ".dist-info" not in name} == {"chg"}
     assert {"chg/py.typed", "chg/builtin/tiny/model.safetensors"} <= set(names)
+    assert {f"chg/report/template/page.{ending}" for ending in ("html", "css")} <= set(names)
     assert any(name.endswith("entry_points.txt") for name in names)
 
 
@@ -78,7 +83,7 @@ def test_modules_import_only_from_their_left() -> None:
             continue
         assert own in level, f"{own} has no place in the order"
         for imported in _imports(file):
-            if imported != own:
+            if imported != own and (own, imported) not in SHOWN_BY:
                 assert level[imported] < level[own], f"{own} imports {imported}"
 
 
@@ -91,5 +96,6 @@ def _imports(file: Path) -> set[str]:
 
 
 def test_modules_stay_readable() -> None:
-    for file in (ROOT / "src").rglob("*.py"):
+    source = ROOT / "src"
+    for file in (*source.rglob("*.py"), *(source / "chg" / "report" / "template").iterdir()):
         assert len(file.read_text().splitlines()) <= 400, file

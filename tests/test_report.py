@@ -13,7 +13,7 @@ from matplotlib.image import imread
 
 from chg import AblationResult, AnalysisConfig, HeadGates, analyze, classify_heads
 from chg.errors import ConfigError, GateError, ResultsError
-from chg.report.figures import _colour_limit, _ticks
+from chg.report.drawing import colour_limit, ticks
 from chg.results import HeadScore, Step
 
 
@@ -158,15 +158,15 @@ def test_roles() -> None:
 
 def test_an_outlier_does_not_whiten_the_map() -> None:
     usual = np.full(1000, 0.01)
-    assert _colour_limit(np.append(usual, 5.0)) == (pytest.approx(0.03), "both")
-    assert _colour_limit(np.append(usual, 0.02)) == (pytest.approx(0.02), "neither")
-    assert _colour_limit(np.zeros(10)) == (1.0, "neither")
+    assert colour_limit(np.append(usual, 5.0)) == (pytest.approx(0.03), "both")
+    assert colour_limit(np.append(usual, 0.02)) == (pytest.approx(0.02), "neither")
+    assert colour_limit(np.zeros(10)) == (1.0, "neither")
 
 
 @pytest.mark.parametrize("count", [1, 4, 12, 17, 18, 32, 64, 80, 200])
 def test_tick_labels_stay_apart(count: int) -> None:
-    assert len(_ticks(count)) <= 17
-    assert _ticks(count)[0] == 0
+    assert len(ticks(count)) <= 17
+    assert ticks(count)[0] == 0
 
 
 def test_bad_requests(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from chg.statistics import Agreement
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
 
 Stage = Literal["initial", "retention", "removal"]
 STAGES: tuple[Stage, ...] = ("initial", "retention", "removal")
@@ -52,3 +53,54 @@ class Study:
     correlations: tuple[Correlation, ...]
     agreement: Agreement
     path: LambdaPath | None = None
+
+    def matrix(self, column: str, missing: Any = np.nan) -> NDArray[Any]:
+        """`[layer, head]`: a column of `heads` where it belongs, `missing` where no head is."""
+        values = self.heads[column].to_numpy()
+        matrix = np.full(self.roles.shape[1:], missing, dtype=object)
+        matrix[self.heads["layer"], self.heads["head"]] = values
+        return matrix.astype(str if isinstance(missing, str) else np.float64)
+
+    def plot_roles(self) -> Figure:
+        """Role of every head; a cut corner where seeds disagree."""
+        return _drawn("roles", self)
+
+    def plot_scores(self) -> Figure:
+        """Facilitation, irrelevance, interference and ablation score of every head."""
+        return _drawn("scores", self)
+
+    def plot_gates(self) -> Figure:
+        """Gates of the three fits, mean over seeds."""
+        return _drawn("gates", self)
+
+    def plot_layers(self) -> Figure:
+        """Roles and mean ablation score by layer."""
+        return _drawn("layers", self)
+
+    def plot_curves(self) -> Figure:
+        """Loss, open gates and held-out NLL over the updates."""
+        return _drawn("curves", self)
+
+    def plot_checks(self) -> Figure:
+        """The causal check's curves."""
+        return _drawn("checks", self)
+
+    def plot_agreement(self) -> Figure:
+        """How far the seeds agree, pair by pair."""
+        return _drawn("agreement", self)
+
+    def plot_path(self) -> Figure:
+        """Roles under several strengths of regularisation, where those were fitted."""
+        return _drawn("path", self)
+
+    def _repr_html_(self) -> str:
+        from chg.report.notebook import study_html
+
+        return study_html(self)
+
+
+def _drawn(name: str, study: Study) -> Figure:
+    # matplotlib loads when a figure is asked for.
+    from chg.report.study_figures import FIGURES
+
+    return FIGURES[name](study)

@@ -65,7 +65,7 @@ def analyze(config: AnalysisConfig | None = None, **settings: Any) -> Analysis:
         GateError: the inputs belong to models of different shape.
         OutputError: the folder cannot be written.
     """
-    from chg.report import figures, summary
+    from chg.report import drawing, figures, summary
 
     config = config or AnalysisConfig(**settings)
     analysis = _read(config)
@@ -79,7 +79,7 @@ def analyze(config: AnalysisConfig | None = None, **settings: Any) -> Analysis:
         pictures["role_map.png"] = figures.role_map
     for name, draw in pictures.items():
         with atomic_path(folder / name) as path:
-            figures.save(draw(analysis), path)
+            drawing.save(draw(analysis), path)
     with atomic_path(folder / "head_rankings.csv") as path:
         analysis.rankings.to_csv(path, index=False, float_format="%.6g")
     with atomic_path(folder / "summary_report.txt") as path:

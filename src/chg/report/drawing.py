@@ -1,0 +1,90 @@
+"""What all pictures share: grids of heads, tick labels, limits of a colour scale, saving."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from numpy.typing import NDArray
+
+from chg.config import UNIT_NAMES, Unit
+from chg.report.palette import ROLE_COLOURS
+from chg.taxonomy import ROLES
+
+DPI = 200
+OUTLIER = 3.0
+"""A score this many times the 98th percentile would leave all others white; the scale is cut."""
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure in the format of the path's ending."""
+    figure.savefig(path, dpi=DPI, facecolor="white", bbox_inches="tight")
+
+
+def head_grid(shape: tuple[int, int], unit: Unit) -> tuple[Figure, Axes]:
+    """Axes with layers down and heads across, cells square and large enough to see."""
+    layers, heads = shape
+    cell = float(np.clip(9 / max(layers, heads), 0.16, 0.42))
+    figure = Figure(figsize=(max(5.2, cell * heads + 2.8), max(3.6, cell * layers + 1.6)))
+    figure.set_layout_engine("constrained")
+    axes = figure.add_subplot()
+    label_heads(axes, shape, unit)
+    return figure, axes
+
+
+def label_heads(axes: Axes, shape: tuple[int, int], unit: Unit, most: int = 17) -> None:
+    """Ticks and names of a map's axes, at most `most` labels on each."""
+    layers, heads = shape
+    axes.set_xticks(ticks(heads, most))
+    axes.set_yticks(ticks(layers, most))
+    axes.tick_params(labelsize=8)
+    axes.set_xlabel(UNIT_NAMES[unit])
+    axes.set_ylabel("layer")
+
+
+def draw_roles(axes: Axes, roles: NDArray[np.str_]) -> list[Patch]:
+    """Colour every head by its role; returns what a legend shows, with counts."""
+    names = list(ROLES)
+    codes = np.select([roles == name for name in names], range(len(names)), default=np.nan)
+    colours = ListedColormap([ROLE_COLOURS[name] for name in names])
+    axes.imshow(codes, cmap=colours, vmin=-0.5, vmax=len(names) - 0.5, interpolation="nearest")
+    axes.set_xticks(np.arange(-0.5, roles.shape[1]), minor=True)
+    axes.set_yticks(np.arange(-0.5, roles.shape[0]), minor=True)
+    axes.grid(which="minor", color="white", linewidth=0.8)
+    axes.tick_params(which="minor", length=0)
+    return [
+        Patch(color=ROLE_COLOURS[name], label=f"{name} ({int((roles == name).sum())})")
+        for name in names
+    ]
+
+
+def legend_below(figure: Figure, handles: Sequence[object], columns: int, size: int = 8) -> None:
+    """A legend under everything else, where it covers nothing."""
+    figure.legend(
+        handles=handles, fontsize=size, frameon=False, loc="outside lower center", ncols=columns
+    )
+
+
+def ticks(count: int, most: int = 17) -> list[int]:
+    """All indices of few, every second or fourth of many, so that labels never touch."""
+    step = next(step for step in (1, 2, 4, 8, 16, 32) if count / step <= most or step == 32)
+    return list(range(0, count, step))
+
+
+def colour_limit(magnitudes: NDArray[np.float64]) -> tuple[float, str]:
+    """Half the width of the colour scale, and whether values lie beyond it."""
+    largest = float(magnitudes.max(initial=0.0))
+    usual = float(np.percentile(magnitudes, 98)) if magnitudes.size else 0.0
+    if 0 < usual * OUTLIER < largest:
+        return usual * OUTLIER, "both"
+    return largest or 1.0, "neither"
+
+
+def plain(axes: Axes) -> None:
+    """Only the two sides of the frame that carry numbers."""
+    axes.spines[["top", "right"]].set_visible(False)

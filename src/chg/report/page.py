@@ -1,0 +1,140 @@
+"""A study as one HTML page that needs nothing else: no network, no second file, no storage.
+
+The page is put together from `template/`: its text, one style sheet, and scripts in the order of
+`SCRIPTS`, which share one scope. Data travel as one JSON element, which holds the csv as text.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from chg.files import atomic_path
+from chg.report.page_data import heads_csv, page_data
+from chg.report.palette import DARK_ROLE_COLOURS, ROLE_COLOURS, role_variables
+from chg.studies import Study
+
+SCRIPTS = tuple(
+    f"{name}.js"
+    for name in ("data", "dom", "map", "inspector", "table", "charts", "sections", "main")
+)
+STAGE_NAMES = {
+    "ungated": "ungated",
+    "initial": "fitted (G0)",
+    "retention": "retention (G+)",
+    "removal": "removal (G\u2212)",
+}
+
+
+def render_page(study: Study) -> str:
+    """The page's HTML."""
+    manifest = study.manifest
+    style = Template(_part("page.css")).substitute(
+        light=role_variables(ROLE_COLOURS), dark=role_variables(DARK_ROLE_COLOURS)
+    )
+    script = "\n".join(_part(name) for name in SCRIPTS)
+    return Template(_part("page.html")).substitute(
+        title=html.escape(str(manifest.get("title", "study"))),
+        summary=html.escape(str(manifest.get("summary", ""))),
+        facts=_facts(manifest),
+        figures=_figures(manifest.get("figures") or {}),
+        style=style,
+        data=_inert(page_data(study) | {"csv": heads_csv(study)}),
+        script=f'(() => {{\n"use strict";\n{script}\n}})();',
+    )
+
+
+def save_page(study: Study, path: str | Path) -> Path:
+    """Write the page, atomically.
+
+    Raises:
+        OutputError: `path` cannot be written.
+    """
+    with atomic_path(path) as temporary:
+        temporary.write_text(render_page(study), encoding="utf-8")
+    return Path(path)
+
+
+def _part(name: str) -> str:
+    return (files("chg.report") / "template" / name).read_text(encoding="utf-8")
+
+
+def _inert(data: Mapping[str, Any]) -> str:
+    """JSON that cannot end the script element it stands in."""
+    text = json.dumps(data, separators=(",", ":"), allow_nan=False)
+    return text.replace("<", "\\u003c")
+
+
+def _facts(manifest: Mapping[str, Any]) -> str:
+    """What was run, as a list of definitions; whatever the manifest does not say is left out."""
+    model, data = _mapping(manifest, "model"), _mapping(manifest, "data")
+    held_out, times = _mapping(manifest, "held_out"), _mapping(manifest, "times")
+    facts = {
+        "model": _listed(model, "model", "revision"),
+        "architecture": _listed(model, "architecture", "dtype"),
+        "data": _listed(data, "name", "fingerprint"),
+        "rows": _counts(data),
+        "held out": _counts(held_out),
+        "device": str(manifest.get("device") or ""),
+        "time": ", ".join(f"{name} {_seconds(value)}" for name, value in times.items()),
+        "versions": _pairs(_mapping(manifest, "versions")),
+        "commit": str(manifest.get("git_commit") or ""),
+        "created": str(manifest.get("created") or ""),
+        "configuration": _pairs(_mapping(manifest, "configuration")),
+    }
+    return "".join(
+        f"<div><dt>{name}</dt><dd>{html.escape(text)}</dd></div>"
+        for name, text in facts.items()
+        if text
+    )
+
+
+def _mapping(manifest: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    value = manifest.get(key)
+    return value if isinstance(value, Mapping) else {}
+
+
+def _listed(values: Mapping[str, Any], *keys: str) -> str:
+    return " \u00b7 ".join(str(values[key]) for key in keys if values.get(key))
+
+
+def _counts(values: Mapping[str, Any]) -> str:
+    words = {"rows": "rows", "target_tokens": "target tokens"}
+    return ", ".join(f"{values[key]} {word}" for key, word in words.items() if values.get(key))
+
+
+def _pairs(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in values.items() if value is not None)
+
+
+def _seconds(value: Any) -> str:
+    if not isinstance(value, int | float):
+        return str(value)
+    return f"{value:.1f} s" if value < 600 else f"{value / 60:.1f} min"
+
+
+def _figures(figures: Mapping[str, Any]) -> str:
+    """Held-out NLL and accuracy of the ungated model and of each stage, as rows of a table."""
+    rows = []
+    for stage, found in figures.items():
+        if not isinstance(found, Mapping):
+            continue
+        cells = "".join(f"<td>{_spread(found.get(name))}</td>" for name in ("nll", "accuracy"))
+        rows.append(f'<tr><th scope="row">{STAGE_NAMES.get(stage, html.escape(stage))}</th>{cells}')
+    return "".join(rows)
+
+
+def _spread(value: Any) -> str:
+    """`0.377 (0.36 to 0.40)`: mean and range over seeds; a number alone, or nothing."""
+    if isinstance(value, Mapping):
+        mean, low, high = (value.get(name) for name in ("mean", "min", "max"))
+        known = isinstance(low, int | float) and isinstance(high, int | float)
+        if not known or low == high:
+            return _spread(mean)
+        return f"{_spread(mean)} <small>{low:.3f} to {high:.3f}</small>"
+    return f"{value:.3f}" if isinstance(value, int | float) else "\u2013"

@@ -1,0 +1,130 @@
+// Puts the page together and keeps its parts in step.
+function drawCounts() {
+  const card = (role) => {
+    const count = heads.filter((head) => head.role === role).length;
+    const only = filter.roles.size === 1 && filter.roles.has(role);
+    return element(
+      "button",
+      {
+        type: "button",
+        class: `count ${role}`,
+        "aria-pressed": String(only),
+        title: "Show these heads alone",
+        onclick: () => showOnly(role),
+      },
+      element("span", { class: "name" }, role),
+      element(
+        "b",
+        {},
+        String(count),
+        element("small", {}, ` ${((100 * count) / heads.length).toFixed(0)} %`),
+      ),
+      element("span", {}, data.roles[role]),
+    );
+  };
+  const active = document.activeElement?.closest?.("#counts")
+    ? [...$("counts").children].indexOf(document.activeElement)
+    : -1;
+  $("counts").replaceChildren(...ROLES.map(card));
+  if (active >= 0) $("counts").children[active].focus();
+}
+
+function showOnly(role) {
+  const only = filter.roles.size === 1 && filter.roles.has(role);
+  filter.roles = new Set(only ? ROLES : [role]);
+  drawRoleFilter();
+  filterChanged();
+}
+
+function drawSwitch() {
+  const option = ([name, view]) =>
+    element(
+      "label",
+      {},
+      element("input", {
+        type: "radio",
+        name: "view",
+        value: name,
+        checked: name === state.view,
+        onchange: () => chooseView(name),
+      }),
+      view.label,
+    );
+  $("views").append(...Object.entries(views).map(option));
+  const several = data.seeds.length > 1;
+  $("seed").append(
+    element(
+      "option",
+      { value: "all" },
+      several ? `all ${data.seeds.length} (mean)` : `seed ${data.seeds[0]}`,
+    ),
+    ...(several ? data.seeds.map((seed, index) => element("option", { value: index }, `seed ${seed}`)) : []),
+  );
+  $("seed").addEventListener("change", () => {
+    state.seed = $("seed").value === "all" ? "all" : Number($("seed").value);
+    paintMap();
+  });
+}
+
+function chooseView(name) {
+  state.view = name;
+  document.querySelector(`#views input[value="${name}"]`).checked = true;
+  $("seed").disabled = Boolean(views[name].seedless);
+  paintMap();
+}
+
+function setTheme(dark) {
+  document.documentElement.dataset.theme = dark ? "dark" : "light";
+  $("theme").textContent = dark ? "Light" : "Dark";
+  $("theme").setAttribute("aria-label", `Switch to ${dark ? "light" : "dark"} colours`);
+  $("theme").setAttribute("aria-pressed", String(dark));
+}
+
+function followTheme() {
+  const preferred = matchMedia("(prefers-color-scheme: dark)");
+  let chosen = false;
+  setTheme(preferred.matches);
+  preferred.addEventListener("change", () => {
+    if (!chosen) setTheme(preferred.matches);
+  });
+  $("theme").addEventListener("click", () => {
+    chosen = true;
+    setTheme(document.documentElement.dataset.theme !== "dark");
+  });
+}
+
+function drawCharts() {
+  drawLayers();
+  drawCurves();
+  drawChecks();
+  drawPath();
+}
+
+// Widths decide the layout of map and charts; heights do not.
+function followWidth() {
+  let [width, waiting] = [innerWidth, 0];
+  addEventListener("resize", () => {
+    if (innerWidth === width) return;
+    width = innerWidth;
+    cancelAnimationFrame(waiting);
+    waiting = requestAnimationFrame(() => {
+      drawMap();
+      drawCharts();
+    });
+  });
+}
+
+followTheme();
+drawCounts();
+drawSwitch();
+drawMap();
+drawInspector();
+drawTableHead();
+drawTable();
+drawCharts();
+drawAgreement();
+listenToMap();
+listenToFilters();
+followWidth();
+$("download").addEventListener("click", download);
+$("figures").hidden = !Object.keys(data.figures).length;

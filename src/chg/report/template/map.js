@@ -1,0 +1,226 @@
+// The head map: one SVG, laid out for the width it has.
+const MARGIN = { left: 34, top: 20 };
+const MAX_CELL = 52,
+  MAX_HEIGHT = 880,
+  MIN_CELL = 3.5;
+let cellSize = 10;
+
+function drawMap() {
+  const width = $("map").clientWidth - MARGIN.left - 2;
+  cellSize = Math.max(MIN_CELL, Math.min(MAX_CELL, width / HEADS, Math.max(7, MAX_HEIGHT / LAYERS)));
+  const full = [MARGIN.left + cellSize * HEADS + 2, MARGIN.top + cellSize * LAYERS + 2];
+  const image = svg("svg", {
+    width: full[0],
+    height: full[1],
+    viewBox: `0 0 ${full[0]} ${full[1]}`,
+    "aria-hidden": "true",
+  });
+  image.append(
+    svg("g", {}, axisLabels()),
+    svg("g", {}, emptyLayers()),
+    svg("g", { id: "cells" }, heads.map(cell)),
+    svg("g", { id: "notches" }),
+    svg("g", { id: "marks" }),
+  );
+  $("map").replaceChildren(image);
+  paintMap();
+}
+
+function cell(head) {
+  const gap = cellSize > 14 ? 2 : cellSize > 7 ? 1 : 0.5;
+  return svg("rect", {
+    class: "cell",
+    "data-head": head.name,
+    x: leftOf(head),
+    y: topOf(head),
+    width: cellSize - gap,
+    height: cellSize - gap,
+    rx: Math.min(5, cellSize * 0.14),
+  });
+}
+
+function leftOf(head) {
+  return MARGIN.left + head.head * cellSize;
+}
+function topOf(head) {
+  return MARGIN.top + head.layer * cellSize;
+}
+
+function axisLabels() {
+  const most = (length, room) => Math.max(2, Math.min(20, (length * cellSize) / room));
+  const across = ticks(HEADS, most(HEADS, 24)).map((i) =>
+    svg(
+      "text",
+      {
+        x: MARGIN.left + (i + 0.5) * cellSize,
+        y: MARGIN.top - 7,
+        "text-anchor": "middle",
+      },
+      String(i),
+    ),
+  );
+  const down = ticks(LAYERS, most(LAYERS, 16)).map((i) =>
+    svg(
+      "text",
+      {
+        x: MARGIN.left - 8,
+        y: MARGIN.top + (i + 0.5) * cellSize + 3.5,
+        "text-anchor": "end",
+      },
+      String(i),
+    ),
+  );
+  return [...across, ...down];
+}
+
+function emptyLayers() {
+  const rows = grid
+    .map((row, layer) => (row.every((head) => head === null) ? layer : -1))
+    .filter((layer) => layer >= 0);
+  return rows.map((layer) => {
+    const y = MARGIN.top + (layer + 0.5) * cellSize;
+    return svg("line", {
+      class: "empty-layer",
+      x1: MARGIN.left,
+      x2: MARGIN.left + HEADS * cellSize - 2,
+      y1: y,
+      y2: y,
+    });
+  });
+}
+
+function paintMap() {
+  const view = views[state.view];
+  const cells = $("cells").children;
+  for (const head of heads) {
+    cells[head.index].style.fill = colour(view, view.value(head, state.seed));
+    cells[head.index].classList.toggle("faded", !matches(head));
+  }
+  $("notches").replaceChildren(...(view === views.role && state.seed === "all" ? notches() : []));
+  $("map").setAttribute(
+    "aria-label",
+    `Head map, ${LAYERS} layers by ${HEADS} heads, coloured by ${view.label}. Arrow keys move, Enter pins.`,
+  );
+  $("legend").replaceChildren(...legend(view));
+  markMap();
+}
+
+// A cut corner in the next most frequent role's colour, where the seeds do not all say the same.
+function notches() {
+  const size = Math.max(2.4, 0.42 * cellSize),
+    gap = cellSize > 14 ? 2 : cellSize > 7 ? 1 : 0.5;
+  return heads.flatMap((head) => {
+    const other = roleVotes(head).find(([role]) => role !== head.role);
+    if (!other) return [];
+    const [x, y] = [leftOf(head) + cellSize - gap, topOf(head)];
+    const notch = svg("path", { class: "notch", d: `M${x - size} ${y}H${x}V${y + size}Z` });
+    notch.style.fill = `var(--${other[0]})`;
+    notch.classList.toggle("faded", !matches(head));
+    return [notch];
+  });
+}
+
+function markMap() {
+  const frame = (head, name) =>
+    svg("rect", {
+      class: name,
+      x: leftOf(head) - 1,
+      y: topOf(head) - 1,
+      width: cellSize,
+      height: cellSize,
+      rx: Math.min(5, cellSize * 0.14),
+    });
+  const marks = state.pinned.map((head) => frame(head, "pin"));
+  if (state.current) marks.push(frame(state.current, "cursor"));
+  $("marks").replaceChildren(...marks);
+}
+
+function legend(view) {
+  if (view === views.role) {
+    const split = heads.some((head) => roleVotes(head).length > 1);
+    const corner = element("span", {}, element("i", { class: "corner" }), "seeds disagree");
+    return [...ROLES.map(roleLabel), ...(split && state.seed === "all" ? [corner] : [])];
+  }
+  const bar = element("i", { class: "ramp" });
+  if (view.diverging) {
+    const ends = [-view.limit, 0, view.limit].map((value) => colour(view, value));
+    bar.style.background = `linear-gradient(90deg in oklab, ${ends.join(", ")})`;
+    const note = view === views.estimate ? "estimated from gradients, " : "";
+    return [
+      element("span", {}, `${signed(-view.limit, 3)} important`, bar, `in the way ${signed(view.limit, 3)}`),
+      element("span", {}, `${note}nats per token; the same for all seeds`),
+    ];
+  }
+  bar.style.background = `linear-gradient(90deg in oklab, var(--low), ${view.tone})`;
+  const [low, high] = view.words ?? ["", ""];
+  return [
+    element("span", {}, `0 ${low}`, bar, `${high} 1`),
+    element("span", {}, state.seed === "all" ? "mean over the seeds" : `seed ${data.seeds[state.seed]}`),
+  ];
+}
+
+function headAt(event) {
+  const box = $("map").firstChild.getBoundingClientRect();
+  const layer = Math.floor((event.clientY - box.top - MARGIN.top) / cellSize);
+  const head = Math.floor((event.clientX - box.left - MARGIN.left) / cellSize);
+  return grid[layer]?.[head] ?? null;
+}
+
+// The next head in a direction, over places that are none.
+function neighbour(head, down, across) {
+  let [layer, column] = [head.layer + down, head.head + across];
+  while (layer >= 0 && layer < LAYERS && column >= 0 && column < HEADS) {
+    if (grid[layer][column]) return grid[layer][column];
+    [layer, column] = [layer + down, column + across];
+  }
+  return head;
+}
+
+function onMapKey(event) {
+  const arrows = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
+  const here = state.current ?? heads[0];
+  const row = grid[here.layer].filter(Boolean);
+  const target =
+    event.key === "Home"
+      ? row[0]
+      : event.key === "End"
+        ? row[row.length - 1]
+        : arrows[event.key] && (state.current ? neighbour(here, ...arrows[event.key]) : here);
+  if (target) {
+    point(target);
+    $("cells").children[target.index].scrollIntoView({ block: "nearest" });
+    showTooltipAtCell(target);
+  } else if (event.key === "Enter" || event.key === " ") togglePin(here);
+  else if (event.key === "Escape") {
+    state.pinned = [];
+    hideTooltip();
+    pinsChanged();
+  } else if (event.key.toLowerCase() === "r" && !event.ctrlKey && !event.metaKey) chooseView("role");
+  else return;
+  event.preventDefault();
+}
+
+function listenToMap() {
+  const map = $("map");
+  map.addEventListener("pointermove", (event) => {
+    const head = headAt(event);
+    if (!head) return hideTooltip();
+    if (head !== state.current) point(head);
+    showTooltip(head, event.clientX, event.clientY);
+  });
+  map.addEventListener("pointerleave", hideTooltip);
+  map.addEventListener("click", (event) => {
+    const head = headAt(event);
+    if (head) {
+      point(head);
+      togglePin(head);
+    }
+  });
+  map.addEventListener("keydown", onMapKey);
+  map.addEventListener("focus", () => {
+    if (!map.matches(":focus-visible")) return;
+    if (!state.current) point(heads[0]);
+    showTooltipAtCell(state.current);
+  });
+  map.addEventListener("blur", hideTooltip);
+}

@@ -1,0 +1,245 @@
+// The table of all heads: sorted, filtered, some at a time.
+const PAGE_ROWS = 25;
+const columns = {
+  head: { label: "Head", value: (head) => head.index },
+  role: { label: "Role", value: (head) => ROLES.indexOf(head.role) },
+  seeds: {
+    label: "Seeds",
+    title: "Share of the seeds that say the same role",
+    limit: "share of seeds in the role",
+    value: (head) => votesFor(head, head.role) / data.seeds.length,
+  },
+  ...Object.fromEntries(
+    SCORES.map((score) => [
+      score,
+      {
+        label: capital(score),
+        limit: score,
+        tone: `var(--${score})`,
+        value: (head) => head[`${score}_mean`],
+      },
+    ]),
+  ),
+  ablation: {
+    label: "Ablation",
+    title: "Change of the mean target log-probability, nats per token",
+    limit: "ablation score",
+    value: (head) => head.ablation_score,
+  },
+  stderr: {
+    label: "\u00b1",
+    title: "Standard error of the ablation score",
+    value: (head) => head.ablation_stderr,
+  },
+  estimate: {
+    label: "Estimate",
+    title: "The ablation score as estimated from gradients",
+    limit: "estimate",
+    value: (head) => head.estimate_score,
+  },
+  lambda: {
+    label: "|\u03bb| range",
+    title: "Strengths of regularisation over which the role holds",
+    value: (head) => head.lambda_high,
+  },
+};
+for (const [name, column] of Object.entries(columns)) {
+  if (heads.every((head) => (column.value(head) ?? null) === null)) delete columns[name];
+}
+
+function sortedHeads() {
+  const [name, direction] = state.sort;
+  const { value } = columns[name];
+  const keyed = heads.filter(matches).map((head) => [value(head) ?? null, head]);
+  keyed.sort(([a, one], [b, other]) => {
+    if (a === null || b === null) return (a === null) - (b === null) || one.index - other.index;
+    return direction * (a - b) || one.index - other.index;
+  });
+  return keyed.map(([, head]) => head);
+}
+
+function drawTableHead() {
+  const header = (name, column) =>
+    element(
+      "th",
+      { scope: "col", "data-column": name },
+      element("button", { type: "button", title: column.title, onclick: () => sortBy(name) }, column.label),
+    );
+  $("heads").tHead.replaceChildren(
+    element(
+      "tr",
+      {},
+      Object.entries(columns).map(([name, column]) => header(name, column)),
+    ),
+  );
+}
+
+function sortBy(name) {
+  const first = ["head", "role", "ablation", "stderr"].includes(name) ? 1 : -1;
+  state.sort = [name, state.sort[0] === name ? -state.sort[1] : first];
+  state.page = 0;
+  drawTable();
+}
+
+function drawTable() {
+  for (const header of $("heads").tHead.rows[0].cells) {
+    const sorted = header.dataset.column === state.sort[0];
+    header.setAttribute("aria-sort", sorted ? (state.sort[1] > 0 ? "ascending" : "descending") : "none");
+  }
+  const rows = sortedHeads();
+  const last = Math.max(0, Math.ceil(rows.length / PAGE_ROWS) - 1);
+  state.page = Math.min(state.page, last);
+  const start = state.page * PAGE_ROWS;
+  $("heads").tBodies[0].replaceChildren(...rows.slice(start, start + PAGE_ROWS).map(tableRow));
+  const unknown = parsedText()
+    .filter((one) => one.unknown)
+    .map((one) => one.unknown);
+  $("found").textContent =
+    `${rows.length} of ${heads.length} heads` +
+    (unknown.length ? `; not a head: ${unknown.join(", ")} (write L3H7, 3.7 or L3)` : "");
+  drawPager(rows.length, start, last);
+}
+
+function drawPager(total, start, last) {
+  const turn = (to, label) =>
+    element(
+      "button",
+      {
+        type: "button",
+        disabled: to < 0 || to > last,
+        onclick: () => {
+          state.page = to;
+          drawTable();
+        },
+      },
+      label,
+    );
+  const shown = `${start + 1}\u2013${Math.min(start + PAGE_ROWS, total)} of ${total}`;
+  $("pager").replaceChildren(
+    ...(last
+      ? [turn(state.page - 1, "Previous"), element("span", {}, shown), turn(state.page + 1, "Next")]
+      : []),
+  );
+}
+
+function tableRow(head) {
+  const cells = {
+    head: nameCell,
+    role: (one) => element("td", {}, roleLabel(one.role)),
+    ablation: (one) => element("td", {}, signed(one.ablation_score)),
+    estimate: (one) => element("td", {}, signed(one.estimate_score)),
+    stderr: (one) => element("td", {}, number(one.ablation_stderr, 4)),
+    lambda: (one) => element("td", {}, lambdaRange(one)),
+    seeds: (one) => element("td", {}, `${votesFor(one, one.role)}/${data.seeds.length}`),
+  };
+  const row = element("tr", { class: isPinned(head) ? "pinned" : null });
+  row.append(...Object.keys(columns).map((name) => (cells[name] ?? ((one) => scoreCell(one, name)))(head)));
+  return row;
+}
+
+function nameCell(head) {
+  const button = element(
+    "button",
+    {
+      type: "button",
+      "aria-pressed": String(isPinned(head)),
+      title: "Pin this head",
+      onclick: () => {
+        point(head);
+        togglePin(head);
+        // The row was drawn anew: the keyboard stays where it was.
+        [...$("heads").querySelectorAll("td button")].find((one) => one.textContent === head.name)?.focus();
+      },
+    },
+    head.name,
+  );
+  return element("td", {}, button);
+}
+
+function scoreCell(head, score) {
+  const value = columns[score].value(head);
+  const cell = element("td", { class: "bar-cell", title: interval(head, score) }, number(value));
+  cell.style.setProperty("--tone", columns[score].tone);
+  cell.style.setProperty("--share", `${100 * value}%`);
+  return cell;
+}
+
+function filterChanged() {
+  state.page = 0;
+  drawTable();
+  drawCounts();
+  paintMap();
+}
+
+function drawLimits() {
+  $("limits").replaceChildren(
+    ...filter.limits.map((limit, index) =>
+      element(
+        "button",
+        {
+          type: "button",
+          title: "Remove this threshold",
+          onclick: () => {
+            filter.limits.splice(index, 1);
+            drawLimits();
+            filterChanged();
+          },
+        },
+        `${columns[limit.column].limit} ${limit.sign > 0 ? "\u2265" : "\u2264"} ${limit.value} \u00d7`,
+      ),
+    ),
+  );
+}
+
+function addLimit() {
+  const value = Number($("limit-value").value);
+  if ($("limit-value").value === "" || Number.isNaN(value)) return;
+  filter.limits.push({ column: $("limit-column").value, sign: Number($("limit-sign").value), value });
+  drawLimits();
+  filterChanged();
+}
+
+function drawRoleFilter() {
+  const box = (role) =>
+    element(
+      "label",
+      {},
+      element("input", {
+        type: "checkbox",
+        checked: filter.roles.has(role),
+        value: role,
+        onchange: (event) => {
+          filter.roles[event.target.checked ? "add" : "delete"](role);
+          filterChanged();
+        },
+      }),
+      roleLabel(role),
+    );
+  $("role-filter").replaceChildren($("role-filter").firstElementChild, ...ROLES.map(box));
+}
+
+function listenToFilters() {
+  drawRoleFilter();
+  $("find").addEventListener("input", () => {
+    filter.text = $("find").value;
+    filterChanged();
+  });
+  const limited = Object.entries(columns).filter(([, column]) => column.limit);
+  $("limit-column").append(
+    ...limited.map(([name, column]) => element("option", { value: name }, column.limit)),
+  );
+  $("limit-column").value = "facilitation";
+  $("limit-add").addEventListener("click", addLimit);
+  $("limit-value").addEventListener("keydown", (event) => {
+    if (event.key === "Enter") addLimit();
+  });
+}
+
+function download() {
+  const link = element("a", {
+    href: URL.createObjectURL(new Blob([data.csv], { type: "text/csv" })),
+    download: "heads.csv",
+  });
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+}
