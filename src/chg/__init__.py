@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         DataConfig,
         FitConfig,
         ModelConfig,
+        StudyConfig,
     )
     from chg.contrast_results import ContrastResults
     from chg.contrastive import ContrastResult, fit_contrastive, fit_matched
@@ -47,9 +48,11 @@ if TYPE_CHECKING:
     from chg.layouts import register_architecture
     from chg.loading import load_model
     from chg.memory import MemoryEstimate, estimate_memory
+    from chg.pipeline import study
     from chg.references import Reference, make_reference
     from chg.report import analyze
     from chg.results import AblationResult
+    from chg.studies import Study
     from chg.taxonomy import Taxonomy, classify_heads
 
 _HOMES = {
@@ -62,6 +65,7 @@ _HOMES = {
         "DataConfig",
         "FitConfig",
         "ModelConfig",
+        "StudyConfig",
     ],
     "contrast_results": ["ContrastResults"],
     "contrastive": ["ContrastResult", "fit_contrastive", "fit_matched"],
@@ -85,8 +89,10 @@ _HOMES = {
     "loading": ["load_model"],
     "memory": ["MemoryEstimate", "estimate_memory"],
     "references": ["Reference", "make_reference"],
+    "pipeline": ["study"],
     "report": ["analyze"],
     "results": ["AblationResult"],
+    "studies": ["Study"],
     "taxonomy": ["Taxonomy", "classify_heads"],
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
@@ -107,6 +113,8 @@ __all__ = [
     "MemoryEstimate",
     "ModelConfig",
     "Reference",
+    "Study",
+    "StudyConfig",
     "Taxonomy",
     "TokenData",
     "ablate_heads",
@@ -130,6 +138,7 @@ __all__ = [
     "make_reference",
     "register_architecture",
     "split_tuples",
+    "study",
     "tokenize_pairs",
     "tokenize_texts",
     "with_partners",

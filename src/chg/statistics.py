@@ -118,8 +118,8 @@ def _jaccard(sets: NDArray[np.bool_]) -> NDArray[np.float64]:
 
 def _circuits(sets: NDArray[np.bool_]) -> tuple[tuple[tuple[Head, ...], tuple[int, ...]], ...]:
     found: dict[tuple[Head, ...], list[int]] = defaultdict(list)
-    for seed, heads in enumerate(sets):
-        found[_heads(heads)].append(seed)
+    for seed in range(len(sets)):
+        found[_heads(sets[seed])].append(seed)
     ordered = sorted(found.items(), key=lambda entry: (-len(entry[1]), entry[1]))
     return tuple((heads, tuple(seeds)) for heads, seeds in ordered)
 
@@ -141,7 +141,7 @@ def redundant_groups(
         facilitating: `[seed, layer, head]`.
     """
     is_open = np.nan_to_num(removal, nan=1.0) >= VERDICT_THRESHOLD
-    varying = is_open.any(0) & ~is_open.all(0)
+    varying: NDArray[np.bool_] = np.any(is_open, axis=0) & ~np.all(is_open, axis=0)
     heads = sorted(_heads(varying), key=lambda head: -int(is_open[:, head[0], head[1]].sum()))
     groups: list[RedundantGroup] = []
     for size in range(2, LARGEST_GROUP + 1):

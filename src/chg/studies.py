@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from chg.causal_check import CausalCurve, Correlation
+from chg.config import StudyConfig
+from chg.errors import ResultsError
+from chg.stages import Stage
 from chg.statistics import Agreement
+from chg.study_folder import CHECKS, GATES, MANIFEST, METRICS, read_checks, read_json
+from chg.study_table import LogitsOfStudy, read_study_table
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-Stage = Literal["initial", "retention", "removal"]
 STAGES: tuple[Stage, ...] = ("initial", "retention", "removal")
 """G0, and G+ and G- from it."""
 
@@ -53,6 +59,53 @@ class Study:
     correlations: tuple[Correlation, ...]
     agreement: Agreement
     path: LambdaPath | None = None
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Study:
+        """Read a finished study.
+
+        Raises:
+            ResultsError: it is missing, unfinished or damaged.
+        """
+        folder = Path(folder)
+        if not (folder / MANIFEST).is_file():
+            raise ResultsError(f"{folder} holds no study; make one with `chg study --out {folder}`")
+        manifest = read_json(folder / MANIFEST)
+        if manifest.get("status") != "complete":
+            raise ResultsError(f"the study in {folder} is not finished; go on with --resume")
+        return cls.read(folder, manifest)
+
+    @classmethod
+    def read(cls, folder: Path, manifest: Mapping[str, Any]) -> Study:
+        """Read the files of a study whose manifest is known.
+
+        Raises:
+            ResultsError: one is missing or damaged.
+        """
+        import pandas as pd
+
+        try:
+            config = StudyConfig(**manifest["configuration"])
+            heads = pd.read_parquet(folder / "heads.parquet")
+            lines = (folder / METRICS).read_text(encoding="utf-8").splitlines()
+            metrics = pd.DataFrame([json.loads(line) for line in lines])
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise ResultsError(f"the study in {folder} is damaged: {error}") from error
+        logits = LogitsOfStudy.load(folder / GATES)
+        table = read_study_table(logits, config, None)
+        checks, correlations = read_checks(folder / CHECKS)
+        return cls(
+            manifest=manifest,
+            seeds=tuple(manifest["seeds"]),
+            logits={stage: logits.main[stage].numpy() for stage in STAGES},
+            roles=table.roles,
+            heads=heads,
+            metrics=metrics,
+            checks=checks,
+            correlations=correlations,
+            agreement=table.agreement,
+            path=None if table.path is None else LambdaPath(**table.path),
+        )
 
     def matrix(self, column: str, missing: Any = np.nan) -> NDArray[Any]:
         """`[layer, head]`: a column of `heads` where it belongs, `missing` where no head is."""

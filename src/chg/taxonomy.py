@@ -14,8 +14,8 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
+from chg.config import CLOSED_BELOW, OPEN_ABOVE
 from chg.errors import GateError
-from chg.gates import CLOSED_BELOW, OPEN_ABOVE
 
 ROLES = {
     "facilitating": "open even under removal pressure; ablating it hurts",

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from chg.gates import CLOSED_BELOW, OPEN_ABOVE
+from chg.config import CLOSED_BELOW, OPEN_ABOVE
 from chg.studies import STAGES, LambdaPath, Study
 from chg.taxonomy import ROLES
 
