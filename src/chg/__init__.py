@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from chg.results import AblationResult
     from chg.studies import Study
     from chg.taxonomy import Taxonomy, classify_heads
+    from chg.validation import Validation, validate
 
 _HOMES = {
     "ablation": ["ablate_heads"],
@@ -93,6 +94,7 @@ _HOMES = {
     "report": ["analyze"],
     "results": ["AblationResult"],
     "studies": ["Study"],
+    "validation": ["Validation", "validate"],
     "taxonomy": ["Taxonomy", "classify_heads"],
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
@@ -117,6 +119,7 @@ __all__ = [
     "StudyConfig",
     "Taxonomy",
     "TokenData",
+    "Validation",
     "ablate_heads",
     "analyze",
     "attach",
@@ -141,6 +144,7 @@ __all__ = [
     "study",
     "tokenize_pairs",
     "tokenize_texts",
+    "validate",
     "with_partners",
 ]
 

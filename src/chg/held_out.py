@@ -32,7 +32,8 @@ class HeldOutRows:
     data: TokenData
     reference: Reference | None
     batch_size: int
-    folder: StudyFolder
+    folder: StudyFolder | None
+    """Where to keep what has been scored; None for nowhere."""
     show_progress: bool = True
 
     def score(
@@ -45,7 +46,7 @@ class HeldOutRows:
         """
         order = sorted(range(len(self.data)), key=lambda i: self.data.rows[i].ids)
         pieces = [order[i : i + ROWS_OF_A_PIECE] for i in range(0, len(order), ROWS_OF_A_PIECE)]
-        kept = self.folder.kept(name)
+        kept = None if self.folder is None else self.folder.kept(name)
         done = [] if kept is None else list(kept[0]["scores"].split(ROWS_OF_A_PIECE, dim=2))
         share = len(gate_matrices) / len(order)
         with progress_bar(
@@ -63,7 +64,8 @@ class HeldOutRows:
                     on_progress=partial(_advance, bar, matrices),
                 )
                 done.append(torch.from_numpy(np.stack([_stacked(one) for one in scores], axis=1)))
-                self.folder.keep(name, {"scores": torch.cat(done, dim=2)})
+                if self.folder is not None:
+                    self.folder.keep(name, {"scores": torch.cat(done, dim=2)})
         place = np.argsort(order)
         sums, correct, counts = torch.cat(done, dim=2).numpy()[:, :, place]
         if not np.isfinite(sums).all():

@@ -12,26 +12,24 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from chg.ablation import score_difference
 from chg.architectures import input_device
-from chg.causal_check import CausalCurve, Correlation, causal_check
+from chg.causal_check import CausalCurve, causal_check
 from chg.config import StudyConfig
 from chg.data.partners import with_partners
 from chg.data.tokens import TokenData
 from chg.errors import DataError
-from chg.estimate import estimate_scores
 from chg.files import atomic_path
 from chg.foreign import AnyModel, stock_model
-from chg.gate_wrapper import existing_heads
+from chg.gate_wrapper import existing_heads, gate_shape
 from chg.held_out import HeldOutRows
 from chg.provenance import describe_config, describe_model, git_commit, package_versions
 from chg.references import with_reference
@@ -39,11 +37,10 @@ from chg.report.page import save_page
 from chg.report.page_data import heads_csv
 from chg.report.study_figures import save_figures
 from chg.stages import StageData, fit_initial, fit_pushed
-from chg.statistics import rank_correlation
 from chg.studies import STAGES, Study
 from chg.study_folder import CHECKS, GATES, StudyFolder, write_checks
-from chg.study_table import Effects, LogitsOfStudy, read_study_table
-from chg.taxonomy import SCORES
+from chg.study_table import LogitsOfStudy, StudyScores, heads_table, read_path, read_scores
+from chg.validation import at_retention, measure_effects
 
 HELD_OUT_SHARE = 0.1
 
@@ -57,6 +54,7 @@ def study(
     reference: TokenData | None = None,
     out: str | Path | None = None,
     resume: bool = False,
+    command: Mapping[str, Any] | None = None,
     show_progress: bool = True,
     **settings: Any,
 ) -> Study:
@@ -70,6 +68,7 @@ def study(
         reference: rows that `ablation="mean"` is over, or that `"resample"` takes heads from.
         out: folder for everything; without one the study is only returned.
         resume: go on with a study that was stopped, to the same numbers.
+        command: how it was called, kept in the manifest for `chg validate`.
         show_progress: progress bars, on a terminal.
         settings: fields of `StudyConfig`.
 
@@ -87,11 +86,11 @@ def study(
     model = stock_model(model)
     config = config or StudyConfig(**settings)
     data, held_out = _split(data, held_out, config)
-    if out is None:
-        with tempfile.TemporaryDirectory() as folder:
-            where = Path(folder) / "study"
-            return _Run(model, data, held_out, config, reference, where, False, show_progress).run()
-    return _Run(model, data, held_out, config, reference, Path(out), resume, show_progress).run()
+    with ExitStack() as stack:
+        if out is None:
+            out = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "study"
+        folder = StudyFolder(out, _manifest(model, data, held_out, config, command), resume=resume)
+        return _Run(model, data, held_out, config, reference, folder, show_progress).run()
 
 
 def _split(
@@ -115,14 +114,12 @@ class _Run:
         held_out: TokenData,
         config: StudyConfig,
         reference: TokenData | None,
-        out: Path,
-        resume: bool,
+        folder: StudyFolder,
         show_progress: bool,
     ) -> None:
         self.config = config
         self.exists = existing_heads(model, config.unit)
-        self.manifest = _manifest(model, data, held_out, config, tuple(self.exists.shape))
-        self.folder = StudyFolder(out, self.manifest, resume=resume)
+        self.folder = folder
         self.times: dict[str, float] = {}
         data, fill = with_reference(model, data, config, reference)
         if config.ablation == "resample":
@@ -140,20 +137,23 @@ class _Run:
         pushed = fit_pushed(self.shared, initial)
         self.times |= {"initial": initial.seconds, "retention and removal": pushed.seconds}
         logits = LogitsOfStudy.of(initial, pushed, self.config)
-        effects = self._effects()
-        table = read_study_table(logits, self.config, effects)
+        scores = read_scores(logits, self.config)
+        strengths = read_path(logits, self.config)
+        with self._timed("ablation"):
+            effects = measure_effects(self.rows, self.exists)
         checks: tuple[CausalCurve, ...] = ()
-        correlations = table.correlations(effects)
+        correlations = scores.correlations(effects)
         if self.config.check_seeds:
             with self._timed("causal check"):
-                checks = self._check(logits, table)
-                correlations += self._at_retention(logits, table)
+                checks = self._check(scores)
+                score, seed = self.rows.score, self.config.all_seeds[0]
+                correlations += at_retention(score, scores, self.exists, seed)
         figures = self._figures(logits)
         logits.save(self.folder.path / GATES)
         write_checks(self.folder.path / CHECKS, checks, correlations)
         with atomic_path(self.folder.path / "heads.parquet") as path:
-            table.heads.to_parquet(path, index=False)
-        manifest = {**self.manifest, "times": self.times, "figures": figures}
+            heads_table(scores, effects, strengths, self.config).to_parquet(path, index=False)
+        manifest = {**self.folder.manifest, "times": self.times, "figures": figures}
         manifest["summary"] = _summary(manifest)
         found = Study.read(self.folder.path, manifest)
         _write_report(found, self.folder.path)
@@ -166,58 +166,15 @@ class _Run:
         yield
         self.times[what] = time.perf_counter() - began
 
-    def _effects(self) -> Effects:
-        """Every head ablated alone with all others open, and the estimate of that."""
-        baseline = torch.ones(self.exists.shape)
-        with self._timed("ablation"):
-            scores = self._ablated("ablation", baseline)
-            estimate, _ = estimate_scores(
-                self.shared.model,
-                self.shared.held_out,
-                baseline,
-                batch_size=self.config.batch_size,
-                reference=self.shared.reference,
-            )
-        return Effects(*scores, np.where(self.exists.numpy(), estimate.numpy(), np.nan))
-
-    def _ablated(self, name: str, baseline: Tensor) -> tuple[np.ndarray, np.ndarray]:
-        """`[layer, head]` scores and standard errors of individual ablation."""
-        matrices, heads = [baseline], self.exists.nonzero().tolist()
-        for layer, head in heads:
-            matrix = baseline.clone()
-            matrix[layer, head] = 0
-            matrices.append(matrix)
-        before, *after = self.rows.score(name, matrices)
-        scores, errors = np.full((2, *self.exists.shape), np.nan)
-        for (layer, head), one in zip(heads, after, strict=True):
-            score, error = score_difference(one, before)
-            scores[layer, head] = score
-            errors[layer, head] = np.nan if error is None else error
-        return scores, errors
-
-    def _check(self, logits: LogitsOfStudy, table: Any) -> tuple[CausalCurve, ...]:
+    def _check(self, scores: StudyScores) -> tuple[CausalCurve, ...]:
         count = self.config.check_seeds
         return causal_check(
             self.rows.score,
-            torch.sigmoid(logits.main["retention"][:count]),
-            {name: table.scores[name][:count] for name in SCORES},
-            table.roles[:count],
+            torch.sigmoid(scores.retention[:count]),
+            {name: values[:count] for name, values in scores.by_name.items()},
+            scores.roles[:count],
             points=self.config.check_points,
             tolerance=self.config.check_tolerance,
-        )
-
-    def _at_retention(self, logits: LogitsOfStudy, table: Any) -> tuple[Correlation, ...]:
-        """Scores of the first seed against ablation from its own G+."""
-        gates = torch.sigmoid(logits.main["retention"][0])
-        effect, _ = self._ablated("ablation_at_retention", gates)
-        seed = self.config.all_seeds[0]
-        return tuple(
-            Correlation(
-                name,
-                f"ablation at G+ (seed {seed})",
-                rank_correlation(table.scores[name][0], effect),
-            )
-            for name in SCORES
         )
 
     def _figures(self, logits: LogitsOfStudy) -> dict[str, Any]:
@@ -247,7 +204,7 @@ def _manifest(
     data: TokenData,
     held_out: TokenData,
     config: StudyConfig,
-    shape: tuple[int, ...],
+    command: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
     described = describe_model(model)
     return {
@@ -258,11 +215,12 @@ def _manifest(
         "held_out": _describe(held_out),
         "configuration": describe_config(config),
         "seeds": list(config.all_seeds),
-        "shape": list(shape),
+        "shape": list(gate_shape(model, config.unit)),
         "unit": config.unit,
         "versions": package_versions(),
         "git_commit": git_commit(),
         "device": str(input_device(model)),
+        "command": command,
     }
 
 

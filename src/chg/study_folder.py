@@ -55,16 +55,11 @@ class StudyFolder:
     def __init__(self, path: str | Path, manifest: Mapping[str, Any], *, resume: bool) -> None:
         self.path = Path(path)
         begun = self.path / MANIFEST
-        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
-            if not resume:
-                raise OutputError(
-                    f"{self.path} exists already and is never overwritten; choose another --out, "
-                    "or go on with --resume"
-                )
-            if not begun.is_file():
-                raise OutputError(f"{self.path} holds no study to go on with; choose another --out")
+        require_usable(path, resume=resume)
+        if begun.is_file():
             _require_same(read_json(begun), manifest, self.path)
         ensure_folder(self.path / UNFINISHED)
+        self.manifest = manifest
         if not begun.is_file():
             write_json(begun, {"format_version": FORMAT_VERSION, "status": "running", **manifest})
 
@@ -104,6 +99,24 @@ class StudyFolder:
             {"format_version": FORMAT_VERSION, "status": "complete", **manifest},
         )
         shutil.rmtree(self.path / UNFINISHED, ignore_errors=True)
+
+
+def require_usable(path: str | Path, *, resume: bool) -> None:
+    """See that a study can go there, before anything is loaded.
+
+    Raises:
+        OutputError: it holds something that is no study to go on with.
+    """
+    path = Path(path)
+    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+        return
+    if not resume:
+        raise OutputError(
+            f"{path} exists already and is never overwritten; choose another --out, or go on with "
+            "--resume"
+        )
+    if not (path / MANIFEST).is_file():
+        raise OutputError(f"{path} holds no study to go on with; choose another --out")
 
 
 def _require_same(before: Mapping[str, Any], now: Mapping[str, Any], path: Path) -> None:

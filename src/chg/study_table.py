@@ -85,22 +85,20 @@ class LogitsOfStudy:
 
 
 @dataclass(frozen=True)
-class StudyTable:
-    """Scores and roles of every head."""
+class StudyScores:
+    """Scores and roles of every head in every seed."""
 
-    scores: Mapping[str, NDArray[np.float64]]
+    by_name: Mapping[str, NDArray[np.float64]]
     """Score -> `[seed, layer, head]`."""
     roles: NDArray[Any]
     """`[seed, layer, head]`."""
-    heads: pd.DataFrame
-    """One row per head, as `heads.csv`."""
-    path: Mapping[str, Any] | None
-    """`lambdas`, `roles` `[lambda, layer, head]`, and `scores` by name of the same shape."""
+    retention: Float[Tensor, "seed layer head"]
+    """Logits of G+."""
 
     @cached_property
     def agreement(self) -> Agreement:
         """How far the seeds agree."""
-        return agreement_of(self.scores, self.roles == "facilitating")
+        return agreement_of(self.by_name, self.roles == "facilitating")
 
     def correlations(self, effects: Effects) -> tuple[Correlation, ...]:
         """Every score, mean over seeds, against ablation at G = 1 and the estimate."""
@@ -109,20 +107,41 @@ class StudyTable:
             "gradient estimate at G = 1": effects.estimate,
         }
         return tuple(
-            Correlation(name, effect, rank_correlation(self.scores[name].mean(0), values))
+            Correlation(name, effect, rank_correlation(self.by_name[name].mean(0), values))
             for effect, values in measured.items()
             for name in SCORES
         )
 
 
-def read_study_table(
-    logits: LogitsOfStudy, config: StudyConfig, effects: Effects | None
-) -> StudyTable:
-    """Scores, roles and the table of heads; its measured columns need `effects`."""
+@dataclass(frozen=True)
+class PathScores:
+    """Roles under several strengths of regularisation."""
+
+    lambdas: tuple[float, ...]
+    """|lambda|, rising."""
+    roles: NDArray[Any]
+    """`[lambda, layer, head]`: the role over all seeds at that strength."""
+    scores: Mapping[str, NDArray[np.float64]]
+    """`facilitation`, `irrelevance`, `interference` -> `[lambda, layer, head]`, mean over seeds."""
+
+
+def read_scores(logits: LogitsOfStudy, config: StudyConfig) -> StudyScores:
+    """Scores and roles at the study's own strength."""
     scores, roles = _read(logits.main["retention"], logits.main["removal"], config)
-    path = _read_path(logits, config) if logits.path else None
-    heads = _heads(scores, roles, config, effects, path)
-    return StudyTable(scores, roles, heads, path)
+    return StudyScores(scores, roles, logits.main["retention"])
+
+
+def read_path(logits: LogitsOfStudy, config: StudyConfig) -> PathScores | None:
+    """Roles and mean scores at every strength, where there are several."""
+    if not logits.path:
+        return None
+    roles, scores = [], []
+    for retention, removal in zip(logits.path["retention"], logits.path["removal"], strict=True):
+        of_seeds, roles_of_seeds = _read(retention, removal, config)
+        roles.append(role_over_seeds(roles_of_seeds, config.agreement))
+        scores.append({name: values.mean(0) for name, values in of_seeds.items()})
+    stacked = {name: np.stack([one[name] for one in scores]) for name in SCORES}
+    return PathScores(config.lambdas, np.stack(roles), stacked)
 
 
 def _read(
@@ -137,31 +156,18 @@ def _read(
     return {name: getattr(taxonomy, name) for name in SCORES}, taxonomy.roles
 
 
-def _read_path(logits: LogitsOfStudy, config: StudyConfig) -> dict[str, Any]:
-    """Roles and mean scores at every strength."""
-    roles, scores = [], []
-    for retention, removal in zip(logits.path["retention"], logits.path["removal"], strict=True):
-        of_seeds, roles_of_seeds = _read(retention, removal, config)
-        roles.append(role_over_seeds(roles_of_seeds, config.agreement))
-        scores.append({name: values.mean(0) for name, values in of_seeds.items()})
-    stacked = {name: np.stack([one[name] for one in scores]) for name in SCORES}
-    return {"lambdas": config.lambdas, "roles": np.stack(roles), "scores": stacked}
-
-
-def _heads(
-    scores: Mapping[str, NDArray[np.float64]],
-    roles: NDArray[Any],
-    config: StudyConfig,
-    effects: Effects | None,
-    path: Mapping[str, Any] | None,
+def heads_table(
+    scores: StudyScores, effects: Effects, path: PathScores | None, config: StudyConfig
 ) -> pd.DataFrame:
+    """One row per head, as `heads.csv`."""
     import pandas as pd
 
+    roles = scores.roles
     overall = role_over_seeds(roles, config.agreement)
     exists = overall != ""
     layers, heads = np.nonzero(exists)
     columns: dict[str, Any] = {"layer": layers, "head": heads, "role": overall[exists]}
-    for name, values in scores.items():
+    for name, values in scores.by_name.items():
         own = values[:, exists]
         low, high = bootstrap_interval(own)
         columns |= {
@@ -176,10 +182,9 @@ def _heads(
     for role in ("facilitating", "interfering"):
         columns[f"any_{role}"] = shares[role] > 0
         columns[f"always_{role}"] = shares[role] == 1
-    if effects is not None:
-        columns["ablation_score"] = effects.ablation[exists]
-        columns["ablation_stderr"] = effects.stderr[exists]
-        columns["estimate_score"] = effects.estimate[exists]
+    columns["ablation_score"] = effects.ablation[exists]
+    columns["ablation_stderr"] = effects.stderr[exists]
+    columns["estimate_score"] = effects.estimate[exists]
     if path is not None:
         low, high = _lambda_range(path, overall, config.lambda_reg)
         columns |= {"lambda_low": low[exists], "lambda_high": high[exists]}
@@ -187,15 +192,15 @@ def _heads(
 
 
 def _lambda_range(
-    path: Mapping[str, Any], overall: NDArray[Any], strength: float
+    path: PathScores, overall: NDArray[Any], strength: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """From which to which strength around the study's own a head's role stays the same."""
-    lambdas = list(path["lambdas"])
+    lambdas = list(path.lambdas)
     own = lambdas.index(strength)
     low, high = np.full((2, *overall.shape), strength)
     for bound, places in ((low, range(own - 1, -1, -1)), (high, range(own + 1, len(lambdas)))):
         holding = np.ones(overall.shape, dtype=bool)
         for place in places:
-            holding &= path["roles"][place] == overall
+            holding &= path.roles[place] == overall
             bound[holding] = lambdas[place]
     return low, high

@@ -13,6 +13,8 @@ from chg.cli.parsing import UsageError, parse_command
 from chg.errors import ChgError
 
 VERBS = {
+    "study": "all of it with many seeds: roles with uncertainty, a causal check, a report",
+    "validate": "check a study causally: toggle heads in order of each score",
     "fit": "fit one gate per head: initialisation, retention or removal",
     "ablate": "take heads out and measure what happens, one by one or one after another",
     "contrast": "fit gates that keep one behaviour and lose another",
