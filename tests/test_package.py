@@ -31,8 +31,13 @@ ORDER = [
     {"estimate", "contrast_figures"},
     {"fitting", "ablation", "contrastive"},
     {"causal_check", "statistics"},
+    {"study_folder"},
+    {"stages", "held_out"},
+    {"study_table"},
     {"studies"},
+    {"validation"},
     {"report", "tracking"},
+    {"pipeline"},
     {"cli"},
 ]
 """Modules from left to right; each imports only from its left, or from its own package."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -18,6 +19,8 @@ from chg.evaluation import SequenceScores, evaluate_gates
 from chg.progress import progress_bar
 from chg.references import Reference
 from chg.study_folder import StudyFolder
+
+logger = logging.getLogger(__name__)
 
 ROWS_OF_A_PIECE = 32
 """Rows that a killed run does again at most; neighbours in alphabetic order go together, because
@@ -48,6 +51,7 @@ class HeldOutRows:
         pieces = [order[i : i + ROWS_OF_A_PIECE] for i in range(0, len(order), ROWS_OF_A_PIECE)]
         kept = None if self.folder is None else self.folder.kept(name)
         done = [] if kept is None else list(kept[0]["scores"].split(ROWS_OF_A_PIECE, dim=2))
+        logger.info("%s: %d gate matrices", _described(name), len(gate_matrices))
         share = len(gate_matrices) / len(order)
         with progress_bar(
             len(gate_matrices), _described(name), show=self.show_progress, unit="matrix"

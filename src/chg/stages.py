@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import time
 from collections.abc import Iterator
@@ -39,6 +40,8 @@ from chg.optimiser import (
 from chg.progress import progress_bar
 from chg.references import Reference
 from chg.study_folder import StudyFolder, flush
+
+logger = logging.getLogger(__name__)
 
 Stage = Literal["initial", "retention", "removal"]
 PUSHED_FINAL = 0.2
@@ -189,7 +192,8 @@ class _Record:
         self._began = time.perf_counter() - seconds_before
         self._file = shared.folder.metrics.open("a", encoding="utf-8")
         what = {"initial": "fitting G0", "pushed": "fitting G+ and G-"}[name]
-        self._bar = progress_bar(total, f"{what}, {len(plan)} fits", show=shared.show_progress)
+        self._what = f"{what}, {len(plan)} fits"
+        self._bar = progress_bar(total, self._what, show=shared.show_progress)
         self._bar.update(optimiser.step)
         self._waiting: list[tuple[Update, list[float | None]]] = []
 
@@ -216,6 +220,8 @@ class _Record:
         if checkpoint or update.step % updates_between_looks(update.logits.device) == 0:
             self._write()
         self._bar.update()
+        if self._bar.disable and update.step % every == 0:
+            logger.info("%s, update %d of %d", self._what, update.step, self._total)
         if checkpoint:
             self.keep(self._name, self._optimiser.state())
 

@@ -20,7 +20,7 @@ VERBS = {
     "contrast": "fit gates that keep one behaviour and lose another",
     "analyze": "draw and rank: pictures, head_rankings.csv and summary_report.txt",
     "inspect": "print what there is to gate in a model, and check that gates work on it",
-    "demo": "all of it on the built-in model: three fits, ablation, analysis, in plain words",
+    "demo": "a study of the built-in model, told in plain words",
 }
 """Verbs and what they do; each lives in `chg.cli.VERB`."""
 

@@ -102,8 +102,13 @@ def print_study(found: Study) -> None:
                 found.name(row.layer, row.head),
                 row.role,
                 f"{row.ablation_score:+.4f}",
-                f"{row.facilitation_mean:.2f} ({row.facilitation_min:.2f}-{row.facilitation_max:.2f})",
-                f"{row.interference_mean:.2f} ({row.interference_min:.2f}-{row.interference_max:.2f})",
+                *(
+                    f"{mean:.2f} ({low:.2f}-{high:.2f})"
+                    for mean, low, high in (
+                        (row.facilitation_mean, row.facilitation_min, row.facilitation_max),
+                        (row.interference_mean, row.interference_min, row.interference_max),
+                    )
+                ),
             )
             for row in shown.itertuples()
         ],
