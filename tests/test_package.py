@@ -32,7 +32,7 @@ ORDER = [
     {"fitting", "ablation", "contrastive"},
     {"causal_check", "statistics"},
     {"studies"},
-    {"report", "tracking"},
+    {"report", "selftest", "tracking"},
     {"cli"},
 ]
 """Modules from left to right; each imports only from its left, or from its own package."""
