@@ -1,5 +1,5 @@
 # Two commands do all the set-up on a fresh machine that has python3 and make:
-#   make demo   fits, ablates and analyses the built-in model, and says what was found
+#   make demo   studies the built-in model, and says what was found
 #   make test   lint, format, types and tests
 
 PYTHON ?= python3
@@ -64,4 +64,4 @@ $(OLDEST)/.installed: constraints-oldest.txt $(VENV)/.installed-dev
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(OLDEST) demo_output
+	rm -rf $(VENV) $(OLDEST) demo_output*

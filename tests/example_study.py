@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from chg.causal_check import CausalCurve, Correlation
 from chg.statistics import Agreement, RedundantGroup
-from chg.studies import STAGES, LambdaPath, Study
+from chg.studies import STAGES, Study
+from chg.study_table import PathScores
 from chg.taxonomy import ROLES, classify_heads
 
 SCORES = ("facilitation", "irrelevance", "interference")
@@ -200,7 +201,7 @@ def _path(
     by_seed: dict[str, NDArray[np.float64]],
     gates: dict[Any, NDArray[np.float64]],
     exists: NDArray[np.bool_],
-) -> LambdaPath:
+) -> PathScores:
     lambdas = (0.02, 0.05, 0.1, 0.2, 0.5)
     mean = {name: values.mean(axis=0) for name, values in by_seed.items()}
     strength = [np.clip(0.4 + 0.3 * i, 0, 1.2) for i in range(len(lambdas))]
@@ -209,7 +210,7 @@ def _path(
     roles = np.stack([classify_heads(plus, torch.from_numpy(one)).roles for one in removal])
     scores = {name: np.stack([value] * len(lambdas)) for name, value in mean.items()}
     scores["facilitation"] = np.where(exists, removal, np.nan)
-    return LambdaPath(lambdas, roles, scores)
+    return PathScores(lambdas, roles, scores)
 
 
 def _manifest(title: str, layers: int, heads: int, seeds: int) -> dict[str, Any]:

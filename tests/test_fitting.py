@@ -191,7 +191,7 @@ def test_nan_stops_and_keeps_the_last_good_gates() -> None:
     batches = list(update_batches(copy_rows(16), FitConfig(), 4))
     seen: list[Update] = []
 
-    def loss(gates: Tensor, _batch: object) -> Tensor:
+    def loss(gates: Tensor, _which: Tensor, _batch: object) -> Tensor:
         value = gates.sum().view(1)
         return value * float("nan") if len(seen) == 2 else value
 

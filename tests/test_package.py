@@ -31,8 +31,14 @@ ORDER = [
     {"estimate", "contrast_figures"},
     {"fitting", "ablation", "contrastive"},
     {"causal_check", "statistics"},
+    {"study_folder"},
+    {"stages", "held_out"},
+    {"study_table"},
     {"studies"},
-    {"report", "selftest", "tracking"},
+    {"validation"},
+    {"report", "tracking"},
+    {"pipeline"},
+    {"selftest"},
     {"cli"},
 ]
 """Modules from left to right; each imports only from its left, or from its own package."""

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         DataConfig,
         FitConfig,
         ModelConfig,
+        StudyConfig,
     )
     from chg.contrast_results import ContrastResults
     from chg.contrastive import ContrastResult, fit_contrastive, fit_matched
@@ -47,10 +48,13 @@ if TYPE_CHECKING:
     from chg.layouts import register_architecture
     from chg.loading import load_model
     from chg.memory import MemoryEstimate, estimate_memory
+    from chg.pipeline import study
     from chg.references import Reference, make_reference
     from chg.report import analyze
     from chg.results import AblationResult
+    from chg.studies import Study
     from chg.taxonomy import Taxonomy, classify_heads
+    from chg.validation import Validation, validate
 
 _HOMES = {
     "ablation": ["ablate_heads"],
@@ -62,6 +66,7 @@ _HOMES = {
         "DataConfig",
         "FitConfig",
         "ModelConfig",
+        "StudyConfig",
     ],
     "contrast_results": ["ContrastResults"],
     "contrastive": ["ContrastResult", "fit_contrastive", "fit_matched"],
@@ -85,8 +90,11 @@ _HOMES = {
     "loading": ["load_model"],
     "memory": ["MemoryEstimate", "estimate_memory"],
     "references": ["Reference", "make_reference"],
+    "pipeline": ["study"],
     "report": ["analyze"],
     "results": ["AblationResult"],
+    "studies": ["Study"],
+    "validation": ["Validation", "validate"],
     "taxonomy": ["Taxonomy", "classify_heads"],
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
@@ -107,8 +115,11 @@ __all__ = [
     "MemoryEstimate",
     "ModelConfig",
     "Reference",
+    "Study",
+    "StudyConfig",
     "Taxonomy",
     "TokenData",
+    "Validation",
     "ablate_heads",
     "analyze",
     "attach",
@@ -130,8 +141,10 @@ __all__ = [
     "make_reference",
     "register_architecture",
     "split_tuples",
+    "study",
     "tokenize_pairs",
     "tokenize_texts",
+    "validate",
     "with_partners",
 ]
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -37,7 +37,7 @@ from chg.foreign import AnyModel, stock_model
 from chg.gate_wrapper import gate_shape
 from chg.gates import HeadGates, count_gates
 from chg.objectives import contrast_objective, logprobs_of_fits
-from chg.optimiser import Update, optimise_gates, starting_logits, updates_between_looks
+from chg.optimiser import Loss, Update, optimise_gates, starting_logits, updates_between_looks
 from chg.partial_forward import PartialForward
 from chg.progress import progress_bar
 from chg.provenance import describe_config, describe_model, package_versions
@@ -270,17 +270,18 @@ def _contrast_loss(
     bound: float,
     forward: PartialForward | None,
     reference: Reference | None,
-) -> Callable[[Tensor, MicroBatch], Tensor]:
+) -> Loss:
     """The objective of every fit, each in its direction and with its weight of forgetting."""
     length = shareable(model, reference)
     swapped = torch.tensor([[fit.reversed] for fit in plan])
     alphas = torch.tensor([[fit.alpha] for fit in plan])
 
-    def loss(gates: Tensor, micro_batch: MicroBatch) -> Tensor:
+    def loss(gates: Tensor, which: Tensor, micro_batch: MicroBatch) -> Tensor:
         sides = zip(micro_batch.sides, pad_ids, strict=True)
         both = [ready(model, gather(rows, pad_id, length)) for rows, pad_id in sides]
         first, second = (logprobs_of_fits(model, gates, side, forward, reference) for side in both)
-        swap, alpha = swapped.to(first.device), alphas.to(first.device)
+        own = which.to(swapped.device)
+        swap, alpha = swapped[own].to(first.device), alphas[own].to(first.device)
         kept, lost = torch.where(swap, second, first), torch.where(swap, first, second)
         objective = contrast_objective(kept, lost, alpha=alpha, bound=bound)
         return objective.mean(1) * micro_batch.share

@@ -31,7 +31,7 @@ from chg.foreign import AnyModel, stock_model
 from chg.gate_wrapper import gate_shape
 from chg.gates import HeadGates, count_gates
 from chg.objectives import logprobs_of_fits
-from chg.optimiser import Update, optimise_gates, starting_logits, updates_between_looks
+from chg.optimiser import Loss, Update, optimise_gates, starting_logits, updates_between_looks
 from chg.partial_forward import PartialForward
 from chg.progress import progress_bar
 from chg.provenance import describe_config, describe_model, package_versions
@@ -121,7 +121,7 @@ def fit_gates(
     updates = counted(update_batches(data, config, total))
     try:
         with partial_forward(model, config.recompute) as forward:
-            loss = _nll(model, data.pad_id, forward, fill)
+            loss = nll_loss(model, data.pad_id, forward, fill)
             logits = optimise_gates(model, start, updates, total, loss, config, watch)
     finally:
         watch.close()
@@ -163,12 +163,16 @@ def update_batches(data: TokenData, config: FitConfig, total: int) -> Iterator[l
                 group = []
 
 
-def _nll(
-    model: nn.Module, pad_id: int, forward: PartialForward | None, reference: Reference | None
-) -> Callable[[Tensor, MicroBatch], Tensor]:
+def nll_loss(
+    model: nn.Module,
+    pad_id: int,
+    forward: PartialForward | None,
+    reference: Reference | None = None,
+) -> Loss:
+    """The loss of fitting: mean over rows of the mean over each row's target tokens, nats."""
     length = shareable(model, reference)
 
-    def loss(gates: Tensor, micro_batch: MicroBatch) -> Tensor:
+    def loss(gates: Tensor, _which: Tensor, micro_batch: MicroBatch) -> Tensor:
         batch = ready(model, gather(micro_batch.sides[0], pad_id, length))
         logprobs = logprobs_of_fits(model, gates, batch, forward, reference)
         return -logprobs.mean(1) * micro_batch.share

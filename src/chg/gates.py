@@ -20,16 +20,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from chg.config import CLOSED_BELOW, OPEN_ABOVE
 from chg.errors import GateFileError
 from chg.files import atomic_path
 
 FORMAT_VERSION = 1
 LOGIT_BOUND = 4.0
 """Fitted logits stay within +-4, so fitted gates within [0.018, 0.982] (paper, appendix 6.2)."""
-
-OPEN_ABOVE = 0.7
-CLOSED_BELOW = 0.3
-"""The specification's reading of one gate file: open above 0.7, closed below 0.3, else middle."""
 
 VERDICT_THRESHOLD = 0.5
 """Where a soft gate is cut when it has to be open or closed."""

@@ -4,15 +4,16 @@
 2. One update: the loss of each micro-batch under `sigmoid(logits)` is accumulated, then
    `lambda_reg * R(logits)` is added.
 3. The gradient is clipped to norm 1 per gate matrix, so that fits side by side do not meet.
-4. Adam moves a logit by about `8 * lr` at most; the rate falls linearly to a tenth.
+4. Adam moves a logit by about `8 * lr` at most; the rate falls linearly (`Schedule`).
 5. Logits are put back into [-4, 4]: the published clip has no gradient outside that range, in
    either direction, and traps a gate that left it (`paper_clip` reproduces that).
+6. A fit whose gates no longer move may stop before the others (`settle`).
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -22,6 +23,7 @@ from torch import Tensor, nn
 from chg.architectures import input_device
 from chg.config import OptimiserConfig
 from chg.data.batches import MicroBatch
+from chg.engine import slab_size
 from chg.errors import DivergedError, MemoryRunsOutError
 from chg.gate_wrapper import attach, existing_heads, frozen
 from chg.gates import LOGIT_BOUND
@@ -33,8 +35,13 @@ START_RANGE = (0.02, 0.98)
 FINAL_RATE = 0.1
 GRADIENT_NORM = 1.0
 
-Loss = Callable[[Tensor, MicroBatch], Tensor]
-"""`loss(gates [fit, layer, head], micro_batch) -> [fit]`, this micro-batch's share."""
+SETTLING_UPDATES = 50
+SETTLED = 0.02
+"""A fit has settled when none of its gates moved by this much in so many updates."""
+
+Loss = Callable[[Tensor, Tensor, MicroBatch], Tensor]
+"""`loss(gates [fit, layer, head], which [fit], micro_batch) -> [fit]`, this micro-batch's share;
+`which` says which of all fits these are."""
 
 
 @dataclass(frozen=True)
@@ -44,10 +51,11 @@ class Update:
     step: int
     """Counted from 1."""
     losses: Float[Tensor, "fit"]
-    """Loss on the update's rows before it, without the regulariser."""
+    """Loss on the update's rows before it, without the regulariser; NaN for a settled fit."""
     logits: Float[Tensor, "fit layer head"]
     """Logits after it."""
     lr: float
+    """Fraction of the full gate range it might move a gate."""
 
 
 def starting_logits(
@@ -65,6 +73,21 @@ def starting_logits(
     return torch.logit(gates)
 
 
+@dataclass(frozen=True)
+class Schedule:
+    """How the step size falls, linearly over all updates."""
+
+    lr: float
+    """Fraction of the full gate range that the first update may move a gate."""
+    final: float = FINAL_RATE
+    """Share of it that is left for the last one."""
+
+    def at(self, step: int, total: int) -> float:
+        """The fraction at an update, counted from 1."""
+        done = (step - 1) / max(1, total - 1)
+        return self.lr * (1 - (1 - self.final) * done)
+
+
 def optimise_gates(
     model: nn.Module,
     start: Float[Tensor, "fit layer head"],
@@ -80,79 +103,213 @@ def optimise_gates(
         DivergedError: the loss or its gradient became NaN or infinite; nothing of that update is
             kept, and `last_good` holds the logits before it.
     """
-    exists = existing_heads(model, config.unit).to(input_device(model))
-    logits = start.nan_to_num().to(input_device(model))
-    if not config.paper_clip:
-        logits.clamp_(-LOGIT_BOUND, LOGIT_BOUND)
-    logits.requires_grad_()
+    optimiser = GateOptimiser(model, start, config)
+    optimiser.run(updates, total_updates, loss, on_update)
+    return optimiser.logits_of_heads().cpu()
 
-    def logits_of_heads() -> Tensor:
-        return logits.detach().masked_fill(~exists, torch.nan)
 
-    full_rate = 2 * LOGIT_BOUND * config.lr
-    adam = torch.optim.Adam([logits], lr=full_rate)
-    attach(model, torch.ones(start.shape[1:])).remove()  # the check, once, before the work
-    layers, heads = exists.nonzero(as_tuple=True)
-    passes, guard = _Passes(), _Guard(logits)
-    with frozen(model):
-        for step, micro_batches in enumerate(updates, start=1):
-            done = (step - 1) / max(1, total_updates - 1)
-            rate = full_rate * (1 - (1 - FINAL_RATE) * done)
-            adam.param_groups[0]["lr"] = rate
-            adam.zero_grad()
-            losses = torch.zeros(logits.shape[0], device=logits.device)
-            for micro_batch in micro_batches:
-                passes.run(loss, logits, micro_batch, losses)
-            per_head = config.lambda_scale == "per_head"
-            pressure = gate_regulariser(logits[:, layers, heads], per_head=per_head)
-            (config.lambda_reg * pressure).sum().backward()
-            norms = _clip(logits)
-            before = logits.detach().clone()
-            adam.step()
+class GateOptimiser:
+    """Fits side by side, each as it would be alone; can be put aside and gone on with.
+
+    Args:
+        model: a causal language model.
+        start: logits to start from, as many matrices as fits.
+        config: settings of all fits.
+        lambdas: strength of the regulariser of each, in place of `config.lambda_reg`.
+        schedule: in place of `config.lr` falling to a tenth.
+        fits_per_pass: as many at most share a forward pass; what fills a slab if not given.
+        settle: stop a fit when its gates no longer move.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        start: Float[Tensor, "fit layer head"],
+        config: OptimiserConfig,
+        *,
+        lambdas: Float[Tensor, "fit"] | None = None,
+        schedule: Schedule | None = None,
+        fits_per_pass: int | None = None,
+        settle: bool = False,
+    ) -> None:
+        device = input_device(model)
+        self._model = model
+        self._config = config
+        self._exists = existing_heads(model, config.unit).to(device)
+        self._logits = start.nan_to_num().to(device).clone()
+        if not config.paper_clip:
+            self._logits.clamp_(-LOGIT_BOUND, LOGIT_BOUND)
+        self._logits.requires_grad_()
+        if lambdas is None:
+            lambdas = torch.full(start.shape[:1], config.lambda_reg)
+        self._lambdas = lambdas.to(device)
+        self._schedule = schedule or Schedule(config.lr)
+        self._adam = torch.optim.Adam([self._logits], lr=2 * LOGIT_BOUND * self._schedule.lr)
+        self._passes = _Passes(fits_per_pass)
+        self._settling = _Settling(self._logits) if settle else None
+        self._running = torch.ones(len(start), dtype=torch.bool, device=device)
+        self._fits = torch.arange(len(start), device=device)
+        """Those that run. Kept, because counting them waits for an accelerator."""
+        self.step = 0
+        """Updates done."""
+
+    def logits_of_heads(self) -> Float[Tensor, "fit layer head"]:
+        """The logits now, NaN where the model has no head."""
+        return self._logits.detach().masked_fill(~self._exists, torch.nan)
+
+    def state(self) -> dict[str, Tensor]:
+        """All that is needed to go on from here, as tensors."""
+        adam = self._adam.state[self._logits]
+        state = {"step": torch.tensor(self.step), "logits": self._logits.detach()}
+        state |= {name: adam[name] for name in ("exp_avg", "exp_avg_sq")}
+        if self._settling is not None:
+            state |= {"anchor": self._settling.anchor, "settled": self._settling.settled}
+        return {name: value.to("cpu", copy=True).contiguous() for name, value in state.items()}
+
+    @torch.no_grad()
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from a `state()` of the same fits."""
+        self.step = int(state["step"])
+        self._logits.copy_(state["logits"])
+        moments = {name: state[name].to(self._logits) for name in ("exp_avg", "exp_avg_sq")}
+        self._adam.state[self._logits] = {"step": torch.tensor(float(self.step)), **moments}
+        if self._settling is not None:
+            self._settling.anchor.copy_(state["anchor"])
+            self._settling.settled.copy_(state["settled"])
+            self._leave_settled()
+
+    def run(
+        self,
+        updates: Iterable[Sequence[MicroBatch]],
+        total_updates: int,
+        loss: Loss,
+        on_update: Callable[[Update], None],
+    ) -> None:
+        """Run the updates that are left, until all are done or every fit has settled.
+
+        Raises:
+            DivergedError: as `optimise_gates`.
+        """
+        attach(self._model, torch.ones(self._logits.shape[1:])).remove()  # the check, once
+        guard = _Guard(self._logits, self.step)
+        with frozen(self._model):
+            for micro_batches in updates:
+                self.step += 1
+                rate = self._schedule.at(self.step, total_updates)
+                losses = self._update(micro_batches, loss, rate, guard, total_updates)
+                on_update(Update(self.step, losses, self.logits_of_heads(), rate))
+                if not len(self._fits):
+                    return
+
+    def _update(
+        self,
+        micro_batches: Sequence[MicroBatch],
+        loss: Loss,
+        rate: float,
+        guard: _Guard,
+        total_updates: int,
+    ) -> Float[Tensor, "fit"]:
+        logits, config = self._logits, self._config
+        self._adam.param_groups[0]["lr"] = 2 * LOGIT_BOUND * rate
+        self._adam.zero_grad()
+        running = self._running
+        losses = torch.zeros(len(logits), device=logits.device)
+        for micro_batch in micro_batches:
+            self._passes.run(loss, logits, self._fits, micro_batch, losses)
+        layers, heads = self._exists.nonzero(as_tuple=True)
+        per_head = config.lambda_scale == "per_head"
+        pressure = gate_regulariser(logits[:, layers, heads], per_head=per_head)
+        (self._lambdas * pressure).sum().backward()
+        norms = _clip(logits)
+        before = logits.detach().clone()
+        self._adam.step()
+        with torch.no_grad():
             if not config.paper_clip:
-                with torch.no_grad():
-                    logits.clamp_(-LOGIT_BOUND, LOGIT_BOUND)
-            guard.check(before, losses, norms, last=step == total_updates)
-            on_update(Update(step, losses, logits_of_heads(), rate / (2 * LOGIT_BOUND)))
-    return logits_of_heads().cpu()
+                logits.clamp_(-LOGIT_BOUND, LOGIT_BOUND)
+            logits.copy_(torch.where(running[:, None, None], logits, before))
+        guard.check(before, losses, norms, last=self.step == total_updates)
+        if self._settling is not None and self.step % SETTLING_UPDATES == 0:
+            self._settling.look(logits.detach())
+            self._leave_settled()
+        return losses.masked_fill(~running, torch.nan)
+
+    def _leave_settled(self) -> None:
+        assert self._settling is not None
+        self._running = ~self._settling.settled
+        self._fits = self._running.nonzero().flatten()
+
+
+class _Settling:
+    """Which fits' gates no longer move: none of them by much over a number of updates."""
+
+    def __init__(self, logits: Tensor) -> None:
+        self.anchor = logits.detach().clone()
+        """Logits when it was last looked."""
+        self.settled = torch.zeros(len(logits), dtype=torch.bool, device=logits.device)
+
+    def look(self, logits: Tensor) -> None:
+        moved = (torch.sigmoid(logits) - torch.sigmoid(self.anchor)).abs().flatten(1).amax(1)
+        self.settled |= moved < SETTLED
+        self.anchor.copy_(logits)
 
 
 class _Passes:
-    """Forward and backward passes of as many rows as memory holds."""
+    """Forward and backward passes of as many fits and rows as memory holds."""
 
-    def __init__(self) -> None:
+    def __init__(self, fits: int | None = None) -> None:
+        self._fits = fits
         self._rows: int | None = None
 
-    def run(self, loss: Loss, logits: Tensor, micro_batch: MicroBatch, losses: Tensor) -> None:
-        """Accumulate the gradient of a micro-batch, in halves where memory runs out.
+    def run(
+        self, loss: Loss, logits: Tensor, fits: Tensor, micro_batch: MicroBatch, losses: Tensor
+    ) -> None:
+        """Accumulate the gradients of a micro-batch, in parts where memory runs out.
 
         Raises:
-            MemoryRunsOutError: it does so for a single row.
+            MemoryRunsOutError: it does so for a single row under a single gate matrix.
         """
-        rows = len(micro_batch.sides[0])
-        if self._rows is None or rows <= self._rows:
-            try:
-                share = loss(torch.sigmoid(logits), micro_batch).to(logits.device)
-                share.sum().backward()
-                losses += share.detach()
+        rows = micro_batch.sides[0]
+        if self._rows is None or len(rows) <= self._rows:
+            together = self._fits or max(1, slab_size(logits.device) // micro_batch.tokens)
+            left = fits
+            while len(left):
+                if self._run(loss, logits, left[:together], micro_batch, losses):
+                    left = left[together:]
+                    continue
+                if torch.cuda.is_available():
+                    torch.cuda.empty_cache()
+                if min(together, len(left)) == 1:
+                    break
+                together = self._fits = min(together, len(left)) // 2
+                logger.warning("memory ran out; going on with %d fits per pass", together)
+            else:
                 return
-            except RuntimeError as error:
-                if not _out_of_memory(error):
-                    raise
-        # Outside of the handler, which would keep what the failed pass holds alive.
+            fits = left
         halves = micro_batch.halves()
         if halves is None:
             raise MemoryRunsOutError(
                 "memory runs out on a single row; try --recompute layer, a shorter --max_length, "
                 "or a lower --dtype"
             )
-        if self._rows is None or rows <= self._rows:
+        if self._rows is None or len(rows) <= self._rows:
             self._rows = len(halves[1].sides[0])
             logger.warning("memory ran out; going on with %d rows per pass", self._rows)
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
         for half in halves:
-            self.run(loss, logits, half, losses)
+            self.run(loss, logits, fits, half, losses)
+
+    def _run(
+        self, loss: Loss, logits: Tensor, fits: Tensor, micro_batch: MicroBatch, losses: Tensor
+    ) -> bool:
+        """One pass; whether memory sufficed. What a failed pass holds is gone on return."""
+        try:
+            share = loss(torch.sigmoid(logits[fits]), fits, micro_batch).to(logits.device)
+            share.sum().backward()
+        except RuntimeError as error:
+            if not _out_of_memory(error):
+                raise
+            return False
+        losses[fits] += share.detach()
+        return True
 
 
 def _out_of_memory(error: RuntimeError) -> bool:
@@ -174,10 +331,10 @@ class _Guard:
     Looking waits for the device, so on an accelerator it is done every few updates.
     """
 
-    def __init__(self, logits: Tensor) -> None:
+    def __init__(self, logits: Tensor, updates: int) -> None:
         self._logits = logits
         self._sound = torch.ones((), dtype=torch.bool, device=logits.device)
-        self._updates = torch.zeros((), dtype=torch.long, device=logits.device)
+        self._updates = torch.full((), updates, dtype=torch.long, device=logits.device)
         self._until_looked = self._every = updates_between_looks(logits.device)
 
     @torch.no_grad()

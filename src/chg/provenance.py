@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import platform
+import subprocess
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -23,6 +25,22 @@ def package_versions() -> dict[str, str]:
         except PackageNotFoundError:  # a bare clone, not installed
             versions[name] = "not installed"
     return versions
+
+
+def git_commit() -> str | None:
+    """Commit of the clone that chg runs from; None where it is installed without one."""
+    here = Path(__file__).resolve().parent
+    try:
+        found = subprocess.run(
+            ["git", "-C", str(here), "log", "-1", "--format=%H", "--", "."],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=10,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return found.stdout.strip() or None
 
 
 def describe_model(model: nn.Module) -> dict[str, Any]:

@@ -2,35 +2,29 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from chg.causal_check import CausalCurve, Correlation
+from chg.config import StudyConfig, Unit
+from chg.errors import ResultsError
+from chg.stages import Stage
 from chg.statistics import Agreement
+from chg.study_folder import CHECKS, GATES, MANIFEST, METRICS, read_checks, read_json
+from chg.study_table import LogitsOfStudy, PathScores, read_path, read_scores
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-Stage = Literal["initial", "retention", "removal"]
 STAGES: tuple[Stage, ...] = ("initial", "retention", "removal")
 """G0, and G+ and G- from it."""
-
-
-@dataclass(frozen=True)
-class LambdaPath:
-    """Roles under several strengths of regularisation."""
-
-    lambdas: tuple[float, ...]
-    """|lambda|, rising."""
-    roles: NDArray[Any]
-    """`[lambda, layer, head]`: the role over all seeds at that strength."""
-    scores: Mapping[str, NDArray[np.float64]]
-    """`facilitation`, `irrelevance`, `interference` -> `[lambda, layer, head]`, mean over seeds."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +36,8 @@ class Study:
     seeds: tuple[int, ...]
     logits: Mapping[Stage, NDArray[np.float32]]
     """`[seed, layer, head]` per stage; NaN where there is no head."""
+    scores: Mapping[str, NDArray[np.float64]]
+    """`facilitation`, `irrelevance`, `interference` -> `[seed, layer, head]`."""
     roles: NDArray[Any]
     """`[seed, layer, head]`: the role in each seed alone; empty where there is no head."""
     heads: pd.DataFrame
@@ -52,7 +48,64 @@ class Study:
     checks: tuple[CausalCurve, ...]
     correlations: tuple[Correlation, ...]
     agreement: Agreement
-    path: LambdaPath | None = None
+    path: PathScores | None = None
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Study:
+        """Read a finished study.
+
+        Raises:
+            ResultsError: it is missing, unfinished or damaged.
+        """
+        folder = Path(folder)
+        if not (folder / MANIFEST).is_file():
+            raise ResultsError(f"{folder} holds no study; make one with `chg study --out {folder}`")
+        manifest = read_json(folder / MANIFEST)
+        if manifest.get("status") != "complete":
+            raise ResultsError(f"the study in {folder} is not finished; go on with --resume")
+        return cls.read(folder, manifest)
+
+    @classmethod
+    def read(cls, folder: Path, manifest: Mapping[str, Any]) -> Study:
+        """Read the files of a study whose manifest is known.
+
+        Raises:
+            ResultsError: one is missing or damaged.
+        """
+        import pandas as pd
+
+        try:
+            config = StudyConfig(**manifest["configuration"])
+            heads = pd.read_parquet(folder / "heads.parquet")
+            lines = (folder / METRICS).read_text(encoding="utf-8").splitlines()
+            metrics = pd.DataFrame([json.loads(line) for line in lines])
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise ResultsError(f"the study in {folder} is damaged: {error}") from error
+        logits = LogitsOfStudy.load(folder / GATES)
+        scores = read_scores(logits, config)
+        checks, correlations = read_checks(folder / CHECKS)
+        return cls(
+            manifest=manifest,
+            seeds=tuple(manifest["seeds"]),
+            logits={stage: logits.main[stage].numpy() for stage in STAGES},
+            scores=scores.by_name,
+            roles=scores.roles,
+            heads=heads,
+            metrics=metrics,
+            checks=checks,
+            correlations=correlations,
+            agreement=scores.agreement,
+            path=read_path(logits, config),
+        )
+
+    @property
+    def unit(self) -> Unit:
+        """What has a gate: a head, or a group of them."""
+        return "kv_group" if self.manifest.get("unit") == "kv_group" else "head"
+
+    def name(self, layer: int, head: int) -> str:
+        """`L3H7`, or `L3G1` for a key-value group."""
+        return f"L{layer}{'H' if self.unit == 'head' else 'G'}{head}"
 
     def matrix(self, column: str, missing: Any = np.nan) -> NDArray[Any]:
         """`[layer, head]`: a column of `heads` where it belongs, `missing` where no head is."""

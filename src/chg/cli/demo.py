@@ -1,24 +1,23 @@
-"""`chg demo`: three fits, ablation and analysis of the built-in model, told in plain words."""
+"""`chg demo`: a study of the built-in model, told in plain words."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from chg.cli.common import say
 
 if TYPE_CHECKING:
-    from chg.report import Analysis
+    from chg.studies import Study
 
 EXAMPLES = """\
   chg demo
   chg demo --output_dir my_demo --dataset builtin:instruction"""
 
-STAGES = {"init": 0.0, "retention": -0.1, "removal": 0.1}
-"""The three fits with their lambda_reg; retention and removal start from the first."""
+SEEDS = 5
 UPDATES = 300
-BATCH_SIZE = 16
 EVALUATION_ROWS = 128
 SHOWN = 6
 
@@ -28,11 +27,12 @@ class Output:
     """What is shown, and where everything goes."""
 
     output_dir: str = "demo_output"
-    """Folder for gate files, results, pictures, ranking and report."""
+    """Folder for the report, tables, gates and pictures; where it exists, demo_output-2 and
+    so on."""
     dataset: str = "builtin:icl"
     """Built-in task: builtin:icl, builtin:instruction, builtin:aba or builtin:copy."""
     seed: int = 42
-    """Seed of the starting gates and the order of rows."""
+    """Seed of the order of rows, and first seed of the starting gates."""
     quiet: bool = False
     """No progress bars."""
     config: str | None = None
@@ -41,55 +41,55 @@ class Output:
 
 @dataclass(frozen=True)
 class Command:
-    """Run everything on the model that ships with chg; needs no network and a minute or two."""
+    """Study the model that ships with chg; needs no network and a minute or two."""
 
     output: Output = field(default_factory=Output)
 
 
 def run(command: Command) -> None:
-    """Fit, ablate, analyse, and say what was found."""
-    from chg import AblationConfig, FitConfig, ablate_heads, analyze, fit_gates, load_data
-    from chg.cli.inputs import load_checked_model
-    from chg.config import ModelConfig
-    from chg.files import ensure_folder
+    """Study, and say what was found."""
+    from chg.cli.parsing import flat_settings
+    from chg.cli.study import Command as StudyCommand
+    from chg.cli.study import Output as StudyOutput
+    from chg.cli.study import load, where
+    from chg.config import DataConfig, ModelConfig, StudyConfig
+    from chg.pipeline import study
 
-    settings, show = command.output, not command.output.quiet
-    folder = ensure_folder(settings.output_dir)
-    model, tokenizer = load_checked_model(ModelConfig(model="builtin:tiny"), None)
-    data = load_data(settings.dataset, tokenizer)
-    held_out = load_data(settings.dataset, tokenizer, split="validation", limit=EVALUATION_ROWS)
+    settings = command.output
+    folder = _free(settings.output_dir)
+    called = StudyCommand(
+        output=StudyOutput(out=str(folder)),
+        model=ModelConfig(model="builtin:tiny"),
+        data=DataConfig(dataset=settings.dataset),
+        study=StudyConfig(
+            seeds=SEEDS, max_steps=UPDATES, seed=settings.seed, eval_rows=EVALUATION_ROWS
+        ),
+    )
+    model, data, held_out, _ = load(called)
     say(f"The built-in model: {_size(model)}. The task, {settings.dataset}: {_example(held_out)}")
-    fits: dict[str, Any] = {}
-    for stage, lambda_reg in STAGES.items():
-        config = FitConfig(
-            lambda_reg=lambda_reg,
-            max_steps=UPDATES,
-            batch_size=BATCH_SIZE,
-            seed=settings.seed,
-            eval_rows=EVALUATION_ROWS,
-        )
-        init = fits["init"].gates if fits else None
-        say(f"\nFitting gates, {stage} (lambda_reg {lambda_reg:g}) ...")
-        fits[stage] = fit_gates(
-            model, data, config, init=init, held_out=held_out, show_progress=show
-        )
-        fits[stage].gates.save(folder / f"gates_{stage}.pt")
-        say(_what_a_fit_did(fits[stage]))
-    say("\nAblating every head on held-out rows ...")
-    ablation = AblationConfig(batch_size=EVALUATION_ROWS)
-    ablate_heads(model, held_out, ablation, show_progress=show).save(
-        folder / "ablation_results.json"
+    say(
+        f"Fitting gates from {SEEDS} starting points: freely (G0), pushed open (G+) and pushed "
+        "closed (G-); then ablating every head, and checking what the fits say ..."
     )
-    analysis = analyze(
-        results=str(folder / "ablation_results.json"),
-        gates=str(folder / "gates_init.pt"),
-        gates_retention=str(folder / "gates_retention.pt"),
-        gates_removal=str(folder / "gates_removal.pt"),
-        output_dir=str(folder),
+    found = study(
+        model,
+        data,
+        called.study,
+        held_out=held_out,
+        out=folder,
+        command=flat_settings(called),
+        show_progress=not settings.quiet,
     )
-    say(_findings(analysis))
-    say(_proof(model, held_out, analysis.rankings))
-    say(_where(folder))
+    say(_fits(found))
+    say(_findings(found))
+    say(_proof(model, held_out, found))
+    say(where(folder.resolve()))
+
+
+def _free(folder: str) -> Path:
+    """The folder, or the first of its numbered followers that does not exist."""
+    names = (Path(folder if i == 1 else f"{folder}-{i}") for i in count(1))
+    return next(path for path in names if not path.exists())
 
 
 def _size(model: Any) -> str:
@@ -104,48 +104,52 @@ def _example(data: Any) -> str:
     return f"{len(data)} held-out prompts with {data.num_target_tokens} scored tokens."
 
 
-def _what_a_fit_did(fit: Any) -> str:
-    return (
-        f"  held-out NLL {fit.nll_ungated_held_out:.3f} ungated, {fit.nll_gated_held_out:.3f} gated"
-        f"; gates: {fit.gates.counts}; {fit.seconds:.0f} s"
-    )
+def _fits(found: Study) -> str:
+    """What gates cost, stage by stage."""
+    figures = found.manifest["figures"]
+    lines = [f"\nHeld-out NLL {figures['ungated']['nll']:.3f} ungated"]
+    names = {"initial": "fitted freely", "retention": "pushed open", "removal": "pushed closed"}
+    for stage, name in names.items():
+        nll, share = figures[stage]["nll"]["mean"], figures[stage]["accuracy"]["mean"]
+        lines.append(f"  {nll:.3f} with gates {name}, {share:.0%} of the answer tokens right")
+    return "\n".join(lines)
 
 
-def _findings(analysis: Analysis) -> str:
+def _findings(found: Study) -> str:
     """What was found, role by role."""
-    table = analysis.rankings
-    lines = [f"\nWhat was found about the {len(table)} heads"]
+    table = found.heads.sort_values("ablation_score")
+    lines = [f"\nWhat was found about the {len(table)} heads, in {len(found.seeds)} fits of each"]
     meanings = {
         "facilitating": "open even when pushed closed: the task needs it",
         "irrelevant": "goes wherever it is pushed: the task does not need it",
         "interfering": "closed even when pushed open: it is in the way",
-        "undecided": "a gate stays in between; often half of a head is enough",
+        "undecided": "a gate stays in between, or the fits disagree",
     }
     for role, meaning in meanings.items():
         chosen = table[table.role == role]
-        names = ", ".join(f"L{r.layer}H{r.head}" for r in chosen.head(SHOWN).itertuples())
+        names = ", ".join(found.name(r.layer, r.head) for r in chosen.head(SHOWN).itertuples())
         more = f" and {len(chosen) - SHOWN} more" if len(chosen) > SHOWN else ""
         listed = f"\n{'':19}{names}{more}" if names else ""
         lines.append(f"  {len(chosen):2d} {role:<12}  {meaning}{listed}")
     return "\n".join(lines)
 
 
-def _proof(model: Any, held_out: Any, table: Any) -> str:
+def _proof(model: Any, held_out: Any, found: Study) -> str:
     """Ablation of one head, and of whole roles at once, in sentences."""
     import torch
 
     from chg.evaluation import evaluate_gates
     from chg.gate_wrapper import gate_shape
 
-    worst = table.iloc[0]
+    worst = found.heads.sort_values("ablation_score").iloc[0]
     lines = [
         "\nAblation proves it",
-        f"  Without L{worst.layer}H{worst['head']} alone, the mean log-probability of the answers "
-        f"falls by {-worst.score:.2f} nats per token.",
+        f"  Without {found.name(worst.layer, worst['head'])} alone, the mean log-probability of "
+        f"the answers falls by {-worst.ablation_score:.2f} nats per token.",
     ]
     matrices = [torch.ones(gate_shape(model))]
     for role in ("irrelevant", "facilitating"):
-        heads = table[table.role == role]
+        heads = found.heads[found.heads.role == role]
         closed = matrices[0].clone()
         closed[heads.layer.tolist(), heads["head"].tolist()] = 0.0
         matrices.append(closed)
@@ -155,16 +159,5 @@ def _proof(model: Any, held_out: Any, table: Any) -> str:
             f"  Without all {role} heads together, {scores.accuracy:.0%} of the answer tokens are "
             f"right ({untouched.accuracy:.0%} with all heads)."
         )
+    lines += [f"  {curve.score}: {curve.verdict}." for curve in found.checks]
     return "\n".join(lines)
-
-
-def _where(folder: Path) -> str:
-    return (
-        f"\nEverything is in {folder.resolve()}:\n"
-        "  role_map.png            the role of every head\n"
-        "  importance_heatmap.png  what ablating each head does\n"
-        "  layer_importance.png    the same by layer\n"
-        "  gate_distribution.png   the gates of the three fits\n"
-        "  head_rankings.csv       every head with its scores and role\n"
-        "  summary_report.txt      all of it in words"
-    )

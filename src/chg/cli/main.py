@@ -13,13 +13,15 @@ from chg.cli.parsing import UsageError, parse_command
 from chg.errors import ChgError
 
 VERBS = {
+    "study": "all of it with many seeds: roles with uncertainty, a causal check, a report",
+    "validate": "check a study causally: toggle heads in order of each score",
     "fit": "fit one gate per head: initialisation, retention or removal",
     "ablate": "take heads out and measure what happens, one by one or one after another",
     "contrast": "fit gates that keep one behaviour and lose another",
     "analyze": "draw and rank: pictures, head_rankings.csv and summary_report.txt",
     "inspect": "print what there is to gate in a model, and check that gates work on it",
     "selftest": "check this installation on small models whose right answers are known",
-    "demo": "all of it on the built-in model: three fits, ablation, analysis, in plain words",
+    "demo": "a study of the built-in model, told in plain words",
 }
 """Verbs and what they do; each lives in `chg.cli.VERB`."""
 

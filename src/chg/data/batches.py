@@ -100,6 +100,11 @@ class MicroBatch:
     share: float
     """Of the update's rows."""
 
+    @property
+    def tokens(self) -> int:
+        """Tokens of its largest side, with padding."""
+        return max(len(side) * max(len(row.ids) for row in side) for side in self.sides)
+
     def halves(self) -> tuple[MicroBatch, MicroBatch] | None:
         """The same in two passes, or None where there is a single row left."""
         rows = len(self.sides[0])

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from chg.gates import CLOSED_BELOW, OPEN_ABOVE
+from chg.config import CLOSED_BELOW, OPEN_ABOVE
 from chg.report.drawing import colour_limit, draw_roles, head_grid, legend_below, plain, ticks
 from chg.report.palette import IMPORTANT, IN_THE_WAY, ROLE_COLOURS
 

@@ -14,8 +14,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from chg.gates import CLOSED_BELOW, OPEN_ABOVE
-from chg.studies import STAGES, LambdaPath, Study
+from chg.config import CLOSED_BELOW, OPEN_ABOVE
+from chg.studies import STAGES, Study
+from chg.study_table import PathScores
 from chg.taxonomy import ROLES
 
 MAX_POINTS = 160
@@ -126,7 +127,7 @@ def _agreement(study: Study) -> dict[str, Any]:
     }
 
 
-def _path(path: LambdaPath, rows: tuple[NDArray[Any], NDArray[Any]]) -> dict[str, Any]:
+def _path(path: PathScores, rows: tuple[NDArray[Any], NDArray[Any]]) -> dict[str, Any]:
     return {
         "lambdas": list(path.lambdas),
         "roles": [_digits(one[rows]) for one in path.roles],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -226,8 +226,10 @@ FIGURES = {
 }
 
 
-def save_figures(study: Study, folder: str | Path) -> list[Path]:
-    """Write a PNG and a PDF of every figure the study has; returns their paths.
+def save_figures(
+    study: Study, folder: str | Path, only: Collection[str] | None = None
+) -> list[Path]:
+    """Write a PNG and a PDF of every figure the study has, or of some; returns their paths.
 
     Raises:
         OutputError: the folder cannot be written.
@@ -241,7 +243,7 @@ def save_figures(study: Study, folder: str | Path) -> list[Path]:
     }
     written = []
     for name, draw in FIGURES.items():
-        if absent.get(name):
+        if absent.get(name) or (only is not None and name not in only):
             continue
         figure = draw(study)
         for ending in ("png", "pdf"):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from chg.gates import CLOSED_BELOW, OPEN_ABOVE
+from chg.config import CLOSED_BELOW, OPEN_ABOVE
 from chg.taxonomy import ROLES
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from chg.report.figures import save
+from chg.report.drawing import save
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

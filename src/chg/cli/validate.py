@@ -1,0 +1,143 @@
+"""`chg validate RUN`: the causal check of a study, again or on other rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from chg.cli.common import print_table, say
+from chg.errors import ConfigError
+
+if TYPE_CHECKING:
+    from chg.cli.study import Command as StudyCommand
+
+POSITIONAL = "run"
+"""The setting that may be given without its flag, first."""
+
+EXAMPLES = """\
+  chg validate runs/gpt2
+  chg validate runs/gpt2 --seeds 10 --points 24 --eval_rows 512
+  chg validate runs/gpt2 --dataset my_rows.jsonl"""
+
+
+@dataclass(frozen=True)
+class Check:
+    """Which study, and how it is checked."""
+
+    run: str = "runs/study"
+    """Folder of a finished study."""
+    seeds: int = 3
+    """Seeds whose gates are checked, from the first on."""
+    points: int = 12
+    """Steps of a curve, about."""
+    tolerance: float = 0.05
+    """What counts as about zero, as a share of the largest difference."""
+    eval_rows: int | None = None
+    """Held-out rows to measure on; as many as in the study if not given."""
+    dataset: str | None = None
+    """Another data set to check on, with the columns of the study's."""
+    dataset_config: str | None = None
+    """Its configuration."""
+    out: str | None = None
+    """Folder for checks.json and the picture; `validation` inside the run if not given."""
+
+    def __post_init__(self) -> None:
+        if min(self.seeds, self.points, self.tolerance) <= 0 or (self.eval_rows or 1) < 1:
+            raise ConfigError("--seeds, --points, --tolerance and --eval_rows must be above 0")
+
+
+@dataclass(frozen=True)
+class Output:
+    """How it talks."""
+
+    quiet: bool = False
+    """No progress bar and no log, only results, warnings and errors."""
+    config: str | None = None
+    """YAML file of settings by flag name; flags override it."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """Toggle heads in order of each score, from G+, and say whether its role holds.
+
+    Facilitating heads must cost log-probability when closed, irrelevant ones nothing, and
+    interfering ones must gain some (paper, section 4.1).
+    """
+
+    check: Check = field(default_factory=Check)
+    output: Output = field(default_factory=Output)
+
+
+def run(command: Command) -> None:
+    """Check, save and say what came out."""
+    from chg.cli.study import load
+    from chg.files import ensure_folder
+    from chg.references import with_reference
+    from chg.report.study_figures import save_figures
+    from chg.studies import Study
+    from chg.study_folder import CHECKS, write_checks
+    from chg.validation import validate
+
+    check = command.check
+    found = Study.load(check.run)
+    folder = ensure_folder(check.out or Path(check.run) / "validation")
+    called = _study_command(found.manifest.get("command"), check)
+    model, data, held_out, reference = load(called)
+    if check.dataset is not None:
+        held_out = data.sample(called.study.eval_rows, called.study.seed)
+    _, fill = with_reference(model, data, called.study, reference)
+    if called.study.ablation == "resample":
+        from chg.data.partners import with_partners
+
+        held_out = with_partners(held_out, called.study.seed, reference)
+    result = validate(
+        model,
+        found,
+        held_out,
+        reference=fill,
+        seeds=check.seeds,
+        points=check.points,
+        tolerance=check.tolerance,
+        batch_size=called.study.batch_size,
+        show_progress=not command.output.quiet,
+    )
+    checked = replace(found, checks=result.checks, correlations=result.correlations)
+    write_checks(folder / CHECKS, result.checks, result.correlations)
+    save_figures(checked, folder, only=("checks",))
+    for curve in result.checks:
+        say(f"{curve.score}: {curve.verdict}")
+    print_table(
+        "rank correlation (Spearman) of scores with measured effects",
+        ("score", "effect", "correlation"),
+        [(one.score, one.effect, f"{one.spearman:+.2f}") for one in result.correlations],
+    )
+    say(f"wrote checks.json and checks.png to {folder}")
+
+
+def _study_command(settings: Mapping[str, Any] | None, check: Check) -> StudyCommand:
+    """How the study was called, with what is to be different now.
+
+    Raises:
+        ConfigError: it was not made by `chg study`.
+    """
+    from chg.cli.study import Command as StudyCommand
+
+    if not settings:
+        raise ConfigError(
+            f"{check.run} was not made by `chg study`, so its model and data cannot be loaded "
+            "again; call chg.validate(model, study, rows) in Python"
+        )
+    named = dict(settings)
+    if check.eval_rows is not None:
+        named["eval_rows"] = check.eval_rows
+    if check.dataset is not None:
+        named |= {"dataset": check.dataset, "dataset_config": check.dataset_config}
+    defaults = StudyCommand()
+    sections = {}
+    for section in fields(defaults):
+        own = getattr(defaults, section.name)
+        known = {one.name: named[one.name] for one in fields(own) if one.name in named}
+        sections[section.name] = replace(own, **known)
+    return StudyCommand(**sections)

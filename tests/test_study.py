@@ -1,0 +1,326 @@
+"""A study: many fits at once, going on after a kill, what it finds, and what it leaves behind."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import Tensor
+
+import chg
+from chg import HeadGates, Study, StudyConfig, fit_gates, study, validate
+from chg.builtin.planted import HELPFUL, ROLES, planted_model
+from chg.cli.main import main
+from chg.config import FitConfig
+from chg.data.planted import copy_rows
+from chg.errors import ChgError, ConfigError, DataError, OutputError, ResultsError
+from chg.fitting import nll_loss, update_batches
+from chg.gate_wrapper import gated
+from chg.optimiser import GateOptimiser, Schedule, Update, starting_logits
+from chg.study_folder import StudyFolder
+from chg.taxonomy import SCORES
+from test_ablation import ragged_data
+from tiny_models import HEADS, LAYERS, make_model
+
+SMALL: dict[str, Any] = {"seeds": 3, "max_steps": 60, "eval_rows": 32, "show_progress": False}
+LAMBDAS = torch.tensor([0.0, -0.1, 0.1, 0.3])
+
+
+def optimised(fits: list[int], updates: int = 8, **settings: Any) -> tuple[Tensor, list[Update]]:
+    """Logits of some of four fits on a random model, run together."""
+    model, data = make_model("llama_grouped"), ragged_data()
+    start = torch.cat([starting_logits(FitConfig(seed=i), (LAYERS, HEADS)) for i in range(4)])
+    optimiser = GateOptimiser(
+        model, start[fits], FitConfig(), lambdas=LAMBDAS[fits], schedule=Schedule(0.05), **settings
+    )
+    seen: list[Update] = []
+    batches = update_batches(data, FitConfig(), updates)
+    optimiser.run(batches, updates, nll_loss(model, data.pad_id, None), seen.append)
+    return optimiser.logits_of_heads(), seen
+
+
+@pytest.mark.parametrize("per_pass", [None, 1, 3])
+def test_fits_together_equal_each_alone(per_pass: int | None) -> None:
+    together, updates = optimised([0, 1, 2, 3], fits_per_pass=per_pass)
+    for i in range(4):
+        alone, own = optimised([i])
+        assert torch.allclose(together[i], alone[0], atol=1e-3)
+        for many, one in zip(updates, own, strict=True):
+            assert float(many.losses[i]) == pytest.approx(float(one.losses[0]), abs=1e-5)
+
+
+def test_a_fit_of_a_study_is_the_fit_alone() -> None:
+    """Same start, same rows: `fit_gates` with the study's own step sizes."""
+    model, data = planted_model(), copy_rows(64)
+    found = study(model, data, held_out=copy_rows(16, 5), early_stop=False, **SMALL)
+    shared = {"seed": 42, "max_steps": 60, "batch_size": 16, "show_progress": False}
+    for k, seed in enumerate(found.seeds):
+        start = HeadGates(starting_logits(FitConfig(seed=seed), (2, 4))[0])
+        initial = fit_gates(model, data, init=start, lr=0.0125, **shared)
+        assert np.allclose(found.logits["initial"][k], initial.gates.logits, atol=1e-3)
+
+
+def test_a_settled_fit_stops_alone_and_keeps_its_gates() -> None:
+    """The strongest pull closes all gates of a model that needs none; the others go on."""
+    model, data = planted_model({}), copy_rows(64)
+    start = torch.zeros(2, 2, 4)
+    ends = []
+    for settle in (True, False):
+        optimiser = GateOptimiser(
+            model, start, FitConfig(), lambdas=torch.tensor([1.0, 0.0]), settle=settle,
+            schedule=Schedule(0.05, 1.0),
+        )  # fmt: skip
+        seen: list[Update] = []
+        total = 260
+        loss = nll_loss(model, data.pad_id, None)
+        optimiser.run(update_batches(data, FitConfig(), total), total, loss, seen.append)
+        ends.append((optimiser.logits_of_heads(), seen))
+    (settled, few), (full, _) = ends
+    losses = torch.stack([update.losses for update in few])
+    stopped = int(losses[:, 0].isnan().nonzero()[0])
+    assert stopped % 50 == 0
+    assert stopped < 260
+    assert torch.equal(few[stopped].logits[0], settled[0])
+    assert torch.allclose(settled[0], full[0], atol=0.05)
+    assert (torch.sigmoid(settled[0]) < 0.05).all()
+
+
+def test_planted_roles_with_uncertainty(tmp_path: Path) -> None:
+    model, data = planted_model(), copy_rows(128)
+    found = study(
+        model, data, held_out=copy_rows(48, 9), seeds=3, max_steps=150, lambda_path="0.05",
+        out=tmp_path / "run", show_progress=False,
+    )  # fmt: skip
+    table = found.heads.set_index(["layer", "head"])
+    assert {head: table.role[head] for head in ROLES} == ROLES
+    for head, role in ROLES.items():
+        row = table.loc[head]
+        assert row[f"share_{role}"] == 1
+        for score in SCORES:
+            assert row[f"{score}_min"] <= row[f"{score}_low"] <= row[f"{score}_mean"]
+            assert row[f"{score}_mean"] <= row[f"{score}_high"] <= row[f"{score}_max"]
+        assert bool(row.any_facilitating) == bool(row.always_facilitating)
+        assert bool(row.always_facilitating) == (role == "facilitating")
+        assert row.lambda_low == 0.05
+        assert row.lambda_high == 0.1
+        if role != "irrelevant":
+            assert math.copysign(1, row.ablation_score) == (-1 if head in HELPFUL else 1)
+    assert [curve.holds for curve in found.checks] == [True] * 3
+    assert found.checks[0].difference[:, 0].max() < -0.1
+    assert found.checks[2].difference[:, 0].min() > 0.1
+    negative = {one.score: one.spearman for one in found.correlations if "G = 1" in one.effect}
+    assert negative["facilitation"] < -0.5
+    assert found.path is not None
+    assert found.path.lambdas == (0.05, 0.1)
+    _check_folder(tmp_path / "run", found)
+
+
+def _check_folder(folder: Path, found: Study) -> None:
+    """Everything is there, and reads back the same."""
+    names = {path.name for path in folder.iterdir()}
+    assert names == {
+        "manifest.json", "gates.safetensors", "metrics.jsonl", "heads.csv", "heads.parquet",
+        "checks.json", "report.html", "figures",
+    }  # fmt: skip
+    again = Study.load(folder)
+    assert again.seeds == found.seeds
+    assert all(np.array_equal(again.logits[s], found.logits[s]) for s in found.logits)
+    pd.testing.assert_frame_equal(again.heads, found.heads)
+    from_csv = pd.read_csv(folder / "heads.csv")
+    assert list(from_csv.columns) == list(found.heads.columns)
+    assert np.allclose(from_csv.ablation_score, found.heads.ablation_score, rtol=1e-4)
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert {line["stage"] for line in lines} == {"initial", "retention", "removal"}
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["status"] == "complete"
+    assert manifest["configuration"]["lambda_reg"] == 0.1
+    assert manifest["data"]["fingerprint"] == copy_rows(128).fingerprint
+    assert {"torch", "transformers", "chg"} <= manifest["versions"].keys()
+    assert (folder / "figures" / "roles.pdf").read_bytes()[:4] == b"%PDF"
+
+
+def test_causal_curves_against_plain_passes() -> None:
+    """The difference at every step, from full forward passes under toggled gates."""
+    model, rows = planted_model(), copy_rows(32, 3)
+    found = study(model, copy_rows(64), held_out=rows, check_seeds=1, **SMALL)
+    for curve in found.checks:
+        gates = torch.sigmoid(torch.from_numpy(found.logits["retention"][0]))
+        for step, count in enumerate(curve.counts):
+            metrics = []
+            for value in (0.0, 1.0):
+                toggled = gates.clone()
+                for layer, head in curve.heads[0][:count]:
+                    toggled[layer, head] = value
+                metrics.append(_plain_metric(model, rows, toggled))
+            assert metrics[0] - metrics[1] == pytest.approx(curve.difference[0, step], abs=1e-5)
+        order = [found.scores[curve.score][0][head] for head in curve.heads[0]]
+        assert order == sorted(order, reverse=True)
+
+
+def _plain_metric(model: Any, rows: chg.TokenData, gates: Tensor) -> float:
+    values = []
+    with gated(model, gates), torch.no_grad():
+        for row in rows.rows:
+            logprobs = model(torch.tensor([row.ids])).logits[0].log_softmax(-1)
+            values += [logprobs[i - 1, t] for i, t in enumerate(row.ids) if row.scored[i]]
+    return float(torch.stack(values).mean())
+
+
+class Killed(BaseException):
+    """What a killed process feels like."""
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("study") / "whole"
+    _run(folder)
+    return folder
+
+
+def _run(folder: Path, **settings: Any) -> Study:
+    return study(
+        planted_model(), copy_rows(64), held_out=copy_rows(40, 5), out=folder,
+        **{**SMALL, "checkpoint_every": 10, **settings},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "time_of_death"),
+    [("initial", 2), ("initial_done", 1), ("pushed", 1), ("pushed", 4), ("pushed_done", 1)]
+    + [("ablation", 1), ("check_irrelevance", 1), ("stages", 2)],
+)
+def test_a_study_goes_on_to_the_same_numbers(
+    name: str,
+    time_of_death: int,
+    uninterrupted: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Killed right after something was put aside, and with lines in the metrics after it."""
+    keep, times = StudyFolder.keep, 0
+
+    def keep_and_die(self: StudyFolder, what: str, *args: Any, **notes: Any) -> None:
+        nonlocal times
+        keep(self, what, *args, **notes)
+        times += what == name
+        if times == time_of_death:
+            with self.metrics.open("a") as file:
+                file.write('{"stage": "half a li')
+            raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(StudyFolder, "keep", keep_and_die)
+        with pytest.raises(Killed):
+            _run(tmp_path / "run")
+    with pytest.raises(ResultsError, match="not finished"):
+        Study.load(tmp_path / "run")
+    _run(tmp_path / "run", resume=True)
+    for file in ("gates.safetensors", "metrics.jsonl", "heads.csv", "checks.json"):
+        assert (tmp_path / "run" / file).read_bytes() == (uninterrupted / file).read_bytes(), file
+
+
+def test_a_killed_process_goes_on(tmp_path: Path) -> None:
+    """SIGKILL at a moment nobody chose, through the command line."""
+    flags = "--model builtin:tiny --dataset builtin:copy --seeds 2 --max_steps 40 --limit 64"
+    flags += " --eval_rows 16 --checkpoint_every 5 --check_seeds 1 --check_points 3 --quiet"
+    command = [sys.executable, "-m", "chg", "study", *flags.split(), "--out"]
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    killed = subprocess.Popen([*command, str(tmp_path / "killed")], env=environment)
+    checkpoint = tmp_path / "killed" / "unfinished" / "pushed.safetensors"
+    deadline = time.monotonic() + 120
+    while not checkpoint.exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    killed.send_signal(signal.SIGKILL)
+    assert killed.wait() == -signal.SIGKILL
+    for arguments in ([str(tmp_path / "killed"), "--resume"], [str(tmp_path / "whole")]):
+        subprocess.run([*command, *arguments], env=environment, check=True, capture_output=True)
+    for file in ("gates.safetensors", "metrics.jsonl", "heads.csv", "checks.json"):
+        assert (tmp_path / "killed" / file).read_bytes() == (tmp_path / "whole" / file).read_bytes()
+    assert main(["validate", str(tmp_path / "whole"), "--seeds", "2", "--eval_rows", "8"]) == 0
+    assert (tmp_path / "whole" / "validation" / "checks.png").stat().st_size > 1000
+
+
+def test_nothing_is_overwritten_and_only_the_same_goes_on(
+    uninterrupted: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(OutputError, match="never overwritten"):
+        _run(uninterrupted)
+    with pytest.raises(ConfigError, match="lambda_reg 0.1 there, 0.2 now"):
+        _run(uninterrupted, resume=True, lambda_reg=0.2)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "notes.txt").write_text("mine")
+    with pytest.raises(OutputError, match="holds no study"):
+        _run(tmp_path / "other", resume=True)
+    before = (uninterrupted / "heads.csv").stat().st_mtime_ns
+    assert _run(uninterrupted, resume=True).seeds == (42, 43, 44)
+    assert (uninterrupted / "heads.csv").stat().st_mtime_ns == before
+
+
+def test_validation_of_another_model_is_refused(uninterrupted: Path) -> None:
+    found = Study.load(uninterrupted)
+    with pytest.raises(ChgError, match="another model"):
+        validate(make_model("gpt2"), found, copy_rows(8), show_progress=False)
+    checked = validate(planted_model(), found, copy_rows(40, 5), show_progress=False)
+    for own, again in zip(found.checks, checked.checks, strict=True):
+        assert np.allclose(own.difference, again.difference, atol=1e-6)
+
+
+def test_a_study_under_means_and_of_groups() -> None:
+    model, data = make_model("llama_grouped"), ragged_data()
+    small = {**SMALL, "seeds": 2, "max_steps": 4, "check_points": 2}
+    for kind in ("mean", "resample"):
+        found = study(model, data, held_out=ragged_data(2), ablation=kind, **small)
+        assert np.isfinite(found.heads.ablation_score).all()
+    groups = study(model, data, held_out=ragged_data(2), unit="kv_group", **small)
+    assert groups.name(0, 1) == "L0G1"
+    assert len(groups.heads) < len(found.heads)
+
+
+def test_a_single_seed_has_no_interval() -> None:
+    found = study(planted_model(), copy_rows(32), **{**SMALL, "seeds": 1, "max_steps": 5})
+    assert found.heads.facilitation_low.isna().all()
+    assert found.manifest["held_out"]["rows"] == 3
+    assert "<svg" in found._repr_html_()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"lambda_path": "0.1,x"}, "lambda_path"),
+        ({"lambda_path": "-0.1"}, "lambda_path"),
+        ({"lambda_reg": 0.0}, "lambda_reg"),
+        ({"seeds": 0}, "seeds"),
+        ({"closed_below": 0.8}, "closed_below"),
+        ({"check_seeds": -1}, "check_seeds"),
+    ],
+)
+def test_bad_settings(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        StudyConfig(**settings)
+
+
+def test_bad_input_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(DataError, match="at least 2"):
+        study(planted_model(), copy_rows(1))
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "file").write_text("")
+    for arguments, message in (
+        (["study", "--out", str(tmp_path / "full")], "never overwritten"),
+        (["validate", str(tmp_path / "none")], "holds no study"),
+        (["validate", str(tmp_path / "none"), "--points", "0"], "above 0"),
+    ):
+        assert main(arguments) == 2
+        error = capsys.readouterr().err.strip()
+        assert message in error
+        assert "\n" not in error
