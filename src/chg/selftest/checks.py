@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -53,6 +53,10 @@ class Test:
 
 def _label(head: Head) -> str:
     return f"L{head[0]}H{head[1]}"
+
+
+def _labels(heads: Iterable[Head]) -> str:
+    return " ".join(map(_label, heads))
 
 
 def _below(difference: Tensor | float, bound: float) -> Found:
@@ -220,17 +224,17 @@ def _both_duplicates(_bench: Workbench) -> Found:
 
 def _facilitating_in(head: Head, bench: Workbench) -> int:
     """Seeds in which a head of the model with duplicates is facilitating."""
-    return int((bench.redundant_roles[:, head[0], head[1]] == "facilitating").sum())
+    return int((bench.redundant_study.roles[:, head[0], head[1]] == "facilitating").sum())
 
 
 def _in_some_seeds(head: Head, bench: Workbench) -> Found:
     count = _facilitating_in(head, bench)
-    return f"{count} of {len(SEEDS)}", 0 < count < len(SEEDS)
+    return f"{count} of {SEEDS}", 0 < count < SEEDS
 
 
 def _in_every_seed(head: Head, bench: Workbench) -> Found:
     count = _facilitating_in(head, bench)
-    return f"{count} of {len(SEEDS)}", count == len(SEEDS)
+    return f"{count} of {SEEDS}", count == SEEDS
 
 
 def _exactly_one_duplicate(bench: Workbench) -> Found:
@@ -238,7 +242,12 @@ def _exactly_one_duplicate(bench: Workbench) -> Found:
         bench.redundant_roles[:, layer, head] == "facilitating" for layer, head in DUPLICATES
     )
     count = int((held == 1).sum())
-    return f"{count} of {len(SEEDS)}", count == len(SEEDS)
+    return f"{count} of {SEEDS}", count == SEEDS
+
+
+def _group(bench: Workbench) -> Found:
+    groups = [group.heads for group in bench.redundant_study.agreement.redundant]
+    return "; ".join(map(_labels, groups)) or "none", groups == [DUPLICATES]
 
 
 def _contrast_gate(head: Head, opened: bool, bench: Workbench) -> Found:
@@ -262,7 +271,7 @@ def _in_families(name: str, expected: str, find: Callable[[str, Workbench], Foun
 
 
 _KEPT, _LOST = HELPFUL
-_SOME, _ALL = f"1 to {len(SEEDS) - 1} of {len(SEEDS)}", f"{len(SEEDS)} of {len(SEEDS)}"
+_SOME, _ALL = f"1 to {SEEDS - 1} of {SEEDS}", f"{SEEDS} of {SEEDS}"
 
 TESTS: tuple[Test, ...] = (
     *_in_families("gates of 1", "same bits", _identity),
@@ -291,7 +300,8 @@ TESTS: tuple[Test, ...] = (
         for h in DUPLICATES
     ),
     Test(f"{_label(SINGLE)} facilitating, seeds", _ALL, partial(_in_every_seed, SINGLE)),
-    Test("one duplicate held, seeds", _ALL, _exactly_one_duplicate),
+    Test("one duplicate facilitating, seeds", _ALL, _exactly_one_duplicate),
+    Test("redundant group", _labels(DUPLICATES), _group),
     Test(f"contrast, keeps {_label(_KEPT)}", "> 0.5", partial(_contrast_gate, _KEPT, True)),
     Test(f"contrast, closes {_label(_LOST)}", "< 0.5", partial(_contrast_gate, _LOST, False)),
     Test("contrast, retained answers", "100%", _contrast_retain),

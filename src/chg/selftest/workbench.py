@@ -12,12 +12,13 @@ from chg.ablation import ablate_heads
 from chg.builtin.planted import HELPFUL, planted_model, redundant_model
 from chg.contrastive import ContrastResult, fit_contrastive
 from chg.data.planted import copy_rows
-from chg.data.tokens import TokenData
 from chg.fitting import fit_gates
+from chg.pipeline import study
+from chg.studies import Study
 from chg.taxonomy import classify_heads
 
-SEEDS = range(6)
-"""Starts of the fits that meet duplicates."""
+SEEDS = 6
+"""Starts of the study that meets duplicates."""
 RETAINED, FORGOTTEN = range(0, 8), range(8, 16)
 """Tokens that contrastive gates keep and lose; a planted head of its own reads each."""
 
@@ -33,7 +34,13 @@ class Workbench:
     @cached_property
     def roles(self) -> NDArray[Any]:
         """`[layer, head]`: roles that the three fits give the planted heads, with the defaults."""
-        return _roles(planted_model(), copy_rows(256), seed=0, start=192, then=192)
+        model, data = planted_model(), copy_rows(256)
+        initial = fit_gates(model, data, show_progress=False).gates
+        retention, removal = (
+            fit_gates(model, data, init=initial, lambda_reg=pressure, show_progress=False).gates
+            for pressure in (-0.1, 0.1)
+        )
+        return classify_heads(retention.values, removal.values).roles
 
     @cached_property
     def redundant_scores(self) -> NDArray[np.float64]:
@@ -41,11 +48,18 @@ class Workbench:
         return ablate_heads(redundant_model(), copy_rows(64), show_progress=False).scores
 
     @cached_property
-    def redundant_roles(self) -> NDArray[Any]:
-        """`[seed, layer, head]`: roles where two heads are duplicates."""
-        model, data = redundant_model(), copy_rows(64)
-        settings: dict[str, Any] = {"start": 20, "then": 100, "lr": 0.05, "batch_size": 16}
-        return np.stack([_roles(model, data, seed=seed, **settings) for seed in SEEDS])
+    def redundant_study(self) -> Study:
+        """Fits from several starts where two heads are duplicates."""
+        return study(
+            redundant_model(),
+            copy_rows(64),
+            held_out=copy_rows(32, 1),
+            seeds=SEEDS,
+            seed=0,
+            max_steps=80,
+            check_seeds=0,
+            show_progress=False,
+        )
 
     @cached_property
     def contrast(self) -> ContrastResult:
@@ -60,16 +74,3 @@ class Workbench:
             held_out_forget=forget,
             show_progress=False,
         )
-
-
-def _roles(
-    model: Any, data: TokenData, *, seed: int, start: int, then: int, **settings: Any
-) -> NDArray[Any]:
-    """`[layer, head]`: roles from a retention and a removal fit that start from a third."""
-    settings = {**settings, "seed": seed, "show_progress": False}
-    initial = fit_gates(model, data, max_steps=start, **settings).gates
-    retention, removal = (
-        fit_gates(model, data, init=initial, lambda_reg=pressure, max_steps=then, **settings)
-        for pressure in (-0.1, 0.1)
-    )
-    return classify_heads(retention.gates.values, removal.gates.values).roles
