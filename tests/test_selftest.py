@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -89,28 +91,31 @@ def test_gates_rounded_to_half_precision(monkeypatch: pytest.MonkeyPatch) -> Non
     assert all("gates of 1 changed the logits" in text for text in found.values())
 
 
-def test_hooks_and_flags_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hooks_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     from chg.gate_wrapper import AttachedGates
 
     monkeypatch.setattr(AttachedGates, "remove", lambda _self: None)
-    found = failing(monkeypatch, "left behind")
-    assert len(found) == 3
-    assert all("changed: hooks" in text for text in found.values())
+    assert len(failing(monkeypatch, "left behind")) == 3
 
 
-def _shifted(real: Callable[..., Any]) -> Callable[..., Any]:
-    def wrong(*arguments: Any, **settings: Any) -> Any:
-        return [
-            replace(s, logprob_sums=s.logprob_sums * 1.01) for s in real(*arguments, **settings)
-        ]
+def test_flags_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    def freeze(model: nn.Module) -> Any:
+        return nullcontext(model.eval())
 
-    return wrong
+    monkeypatch.setattr("chg.optimiser.frozen", freeze)
+    assert set(failing(monkeypatch, "left behind").values()) == {"changed: training"}
 
 
 def test_an_engine_that_is_a_little_off(monkeypatch: pytest.MonkeyPatch) -> None:
     from chg import ablation
 
-    monkeypatch.setattr(ablation, "evaluate_gates", _shifted(ablation.evaluate_gates))
+    real = ablation.evaluate_gates
+
+    def off(*arguments: Any, **settings: Any) -> Any:
+        scores = real(*arguments, **settings)
+        return [replace(one, logprob_sums=one.logprob_sums * 1.01) for one in scores]
+
+    monkeypatch.setattr(ablation, "evaluate_gates", off)
     assert len(failing(monkeypatch, "ablation")) == 4
 
 
@@ -135,13 +140,21 @@ def test_roles_from_fits_that_are_swapped(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_duplicates_that_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model without any, and a study that sees none."""
     from chg.builtin.planted import planted_model
     from chg.selftest import workbench
 
+    roles = np.full((workbench.SEEDS, 2, 4), "facilitating")
+    blind = SimpleNamespace(roles=roles, agreement=SimpleNamespace(redundant=()))
     monkeypatch.setattr(workbench, "redundant_model", planted_model)
-    assert {"ablating duplicate L0H0", "redundant group"} <= set(
-        failing(monkeypatch, "ablating duplicate", "redundant group")
-    )
+    monkeypatch.setattr(workbench, "study", lambda *_, **__: blind)
+    assert failing(monkeypatch, "ablating duplicate L0H0", "L0H", "just one", "redundant") == {
+        "ablating duplicate L0H0": "-3.620",
+        "L0H0 facilitating, seeds": "6 of 6",
+        "L0H2 facilitating, seeds": "6 of 6",
+        "just one of the two, seeds": "0 of 6",
+        "redundant group": "none",
+    }
 
 
 def test_contrastive_sides_that_are_mixed_up(monkeypatch: pytest.MonkeyPatch) -> None:
