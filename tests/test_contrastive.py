@@ -14,6 +14,7 @@ from torch import Tensor
 
 import chg
 from chg import fit_contrastive, fit_matched, load_tuples, split_tuples
+from chg.builtin.planted import SEPARATOR, TOKENS, planted_model
 from chg.builtin.tasks import builtin_rows
 from chg.builtin.words import WORD_PAIRS
 from chg.cli import main
@@ -27,10 +28,10 @@ from chg.contrast_results import (
 )
 from chg.data import MatchedData, MatchedSplit
 from chg.data.batches import MicroBatch
+from chg.data.planted import copy_rows
 from chg.data.tokens import TokenData, TokenRow
 from chg.errors import ConfigError, DataError, ResultsError
 from chg.report.tradeoff import tradeoff
-from planted import SEPARATOR, TOKENS, copy_rows, planted_model
 
 FIRST, SECOND = (0, 0), (1, 2)
 """The head that reads tokens 0 to 7, and the one that reads 8 to 15."""

@@ -11,14 +11,16 @@ import torch
 from torch import Tensor
 
 from chg import HeadGates, fit_gates
+from chg.builtin.planted import planted_model
 from chg.config import FitConfig
 from chg.data.batches import collate
+from chg.data.planted import copy_rows
 from chg.errors import ConfigError, DivergedError, MemoryRunsOutError
 from chg.fitting import total_updates, update_batches
 from chg.gate_wrapper import frozen, gated
 from chg.objectives import contrast_objective, gate_regulariser, logprobs_of_fits
 from chg.optimiser import Update, optimise_gates, starting_logits
-from planted import copy_rows, mean_logprob, planted_model
+from chg.selftest.plain import mean_logprob
 from test_ablation import ragged_data
 from tiny_models import HEADS, LAYERS, compute_in_float64, make_model
 

@@ -38,6 +38,7 @@ ORDER = [
     {"validation"},
     {"report", "tracking"},
     {"pipeline"},
+    {"selftest"},
     {"cli"},
 ]
 """Modules from left to right; each imports only from its left, or from its own package."""

@@ -15,10 +15,12 @@ import chg
 from chg import HeadGates, ablate_heads, fit_contrastive, fit_gates
 from chg.ability import ability, partial_forward
 from chg.architectures import find_head_sites
+from chg.builtin.planted import planted_model
 from chg.cli import main
 from chg.config import AblationKind, ContrastConfig
 from chg.data.batches import collate, collate_shared
 from chg.data.partners import with_partners
+from chg.data.planted import copy_rows
 from chg.data.tokens import TokenData, TokenRow
 from chg.errors import ConfigError, DataError, GateError
 from chg.evaluation import evaluate_gates
@@ -26,7 +28,6 @@ from chg.gate_wrapper import frozen, gated
 from chg.objectives import logprobs_of_fits
 from chg.optimiser import starting_logits
 from chg.references import Reference, make_reference
-from planted import copy_rows, planted_model
 from test_ablation import ragged_data
 from test_architectures import build
 from test_engine import few_shot

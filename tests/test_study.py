@@ -20,15 +20,16 @@ from torch import Tensor
 
 import chg
 from chg import HeadGates, Study, StudyConfig, fit_gates, study, validate
+from chg.builtin.planted import DUPLICATES, HELPFUL, ROLES, SINGLE, planted_model, redundant_model
 from chg.cli.main import main
 from chg.config import FitConfig
+from chg.data.planted import copy_rows
 from chg.errors import ChgError, ConfigError, DataError, OutputError, ResultsError
 from chg.fitting import nll_loss, update_batches
 from chg.gate_wrapper import gated
 from chg.optimiser import GateOptimiser, Schedule, Update, starting_logits
 from chg.study_folder import StudyFolder
 from chg.taxonomy import SCORES
-from planted import HELPFUL, ROLES, copy_rows, planted_model
 from test_ablation import ragged_data
 from tiny_models import HEADS, LAYERS, make_model
 
@@ -147,6 +148,24 @@ def _check_folder(folder: Path, found: Study) -> None:
     assert manifest["data"]["fingerprint"] == copy_rows(128).fingerprint
     assert {"torch", "transformers", "chg"} <= manifest["versions"].keys()
     assert (folder / "figures" / "roles.pdf").read_bytes()[:4] == b"%PDF"
+
+
+def test_exact_duplicates_are_any_and_never_always_facilitating() -> None:
+    """Either suffices: no individual effect, closed in some seeds, listed together."""
+    found = study(
+        redundant_model(), copy_rows(128), held_out=copy_rows(32, 9), max_steps=200,
+        check_seeds=0, show_progress=False,
+    )  # fmt: skip
+    table = found.heads.set_index(["layer", "head"])
+    single = abs(table.ablation_score[SINGLE])
+    for head in DUPLICATES:
+        assert table.any_facilitating[head]
+        assert not table.always_facilitating[head]
+        assert abs(table.ablation_score[head]) < 0.01 * single
+        assert table.role[head] == "undecided"
+    assert table.always_facilitating[SINGLE]
+    assert [group.heads for group in found.agreement.redundant] == [DUPLICATES]
+    assert len(found.agreement.circuits) == 2
 
 
 def test_causal_curves_against_plain_passes() -> None:

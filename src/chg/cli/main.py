@@ -20,6 +20,7 @@ VERBS = {
     "contrast": "fit gates that keep one behaviour and lose another",
     "analyze": "draw and rank: pictures, head_rankings.csv and summary_report.txt",
     "inspect": "print what there is to gate in a model, and check that gates work on it",
+    "selftest": "check this installation on small models whose right answers are known",
     "demo": "a study of the built-in model, told in plain words",
 }
 """Verbs and what they do; each lives in `chg.cli.VERB`."""
@@ -30,8 +31,8 @@ USAGE_EXIT = 2
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code.
 
-    0 for success, 2 for bad input (one line on stderr says what is wrong and what to do), 130 for
-    an interrupt.
+    0 for success, 1 for a self-test that failed, 2 for bad input (one line on stderr says what is
+    wrong and what to do), 130 for an interrupt.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if not arguments or arguments[0] in ("-h", "--help"):
@@ -50,14 +51,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             rest = [f"--{positional}", *rest]
         command = parse_command(module.Command, rest, verb, module.EXAMPLES)
         _set_up(quiet=getattr(command.output, "quiet", False))
-        module.run(command)
+        code: int | None = module.run(command)
+        return code or 0
     except ChgError as error:
         print(f"chg {verb}: {error}", file=sys.stderr)  # noqa: T201
         return USAGE_EXIT
     except KeyboardInterrupt:
         print(f"chg {verb}: interrupted; nothing half-written", file=sys.stderr)  # noqa: T201
         return 130
-    return 0
 
 
 def _set_up(*, quiet: bool) -> None:

@@ -1,4 +1,4 @@
-"""Models whose heads' roles are known because their weights are written by hand.
+"""A model whose heads' roles are known because its weights are written by hand.
 
 A GPT-2 of 2 layers x 4 heads without MLPs. Attention is uniform. Token `t < 16` is coordinate `t`
 of the residual stream; a head's value is that token, and its output projection writes it, times a
@@ -6,17 +6,21 @@ coefficient, into coordinates 16 to 31, which the unembedding reads. So with row
 and target `t`, a head with a positive coefficient helps, one with a negative coefficient harms, and
 one that writes next to nothing into coordinates nobody reads does nothing. Each helpful head reads
 half of the tokens, so that neither can replace the other.
+
+Two heads of one layer with the same reads and coefficient are exact duplicates, of which either
+suffices: the last layer norm brings whatever was written to one length, so that the answer of one
+is already as good as that of both, and without both there is none.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
-from transformers import GPT2Config, GPT2LMHeadModel
+if TYPE_CHECKING:
+    from transformers import GPT2LMHeadModel
 
-from chg.data.tokens import TokenData, TokenRow
+Head = tuple[int, int]
 
 TOKENS = 16
 SEPARATOR = 16
@@ -25,8 +29,8 @@ ANSWER = slice(16, 32)
 """Coordinates the unembedding reads. They are also the *output slice* of head 1."""
 UNREAD = slice(48, 64)
 
-HELPFUL = {(0, 0): 1.0, (1, 2): 1.0}
-HARMFUL = {(0, 3): -0.5}
+HELPFUL: dict[Head, float] = {(0, 0): 1.0, (1, 2): 1.0}
+HARMFUL: dict[Head, float] = {(0, 3): -0.5}
 READS = {(0, 0): slice(0, 8), (1, 2): slice(8, 16)}
 ROLES = {
     (layer, head): "facilitating"
@@ -38,10 +42,14 @@ ROLES = {
     for head in range(HEADS)
 }
 
+DUPLICATES: tuple[Head, Head] = ((0, 0), (0, 2))
+"""Exact duplicates of `redundant_model`."""
+SINGLE: Head = (1, 1)
+"""Its head that nothing replaces."""
+
 
 def planted_model(
-    coefficients: Mapping[tuple[int, int], float] | None = None,
-    reads: Mapping[tuple[int, int], slice] | None = None,
+    coefficients: Mapping[Head, float] | None = None, reads: Mapping[Head, slice] | None = None
 ) -> GPT2LMHeadModel:
     """Write the weights.
 
@@ -49,7 +57,11 @@ def planted_model(
         coefficients: what each head that matters writes; `HELPFUL` and `HARMFUL` if not given.
         reads: the tokens a head reads, if not all; `READS` if not given.
     """
+    import torch
+    from transformers import GPT2Config, GPT2LMHeadModel
+
     coefficients = {**HELPFUL, **HARMFUL} if coefficients is None else coefficients
+    reads = READS if reads is None else reads
     config = GPT2Config(
         n_layer=LAYERS,
         n_head=HEADS,
@@ -60,10 +72,9 @@ def planted_model(
         bos_token_id=0,
         eos_token_id=0,
     )
-    torch.manual_seed(0)
-    model = GPT2LMHeadModel(config)
-    reads = READS if reads is None else reads
-    with torch.no_grad():
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(0)
+        model: Any = GPT2LMHeadModel(config)
         for name, weight in model.named_parameters():
             weight.fill_(1.0 if name.endswith(("ln_1.weight", "ln_f.weight")) else 0.0)
         for token in range(TOKENS):
@@ -73,50 +84,33 @@ def planted_model(
             model.transformer.wte.weight[separator, 32 + separator - SEPARATOR] = 1.0
         for layer, block in enumerate(model.transformer.h):
             for head in range(HEADS):
-                _plant(
-                    block.attn,
-                    head,
-                    coefficients.get((layer, head)),
-                    layer,
-                    READS if reads is None else reads,
-                )
-    return model.eval()
+                read = reads.get((layer, head), slice(0, TOKENS))
+                _plant(block.attn, head, coefficients.get((layer, head)), read)
+    planted: GPT2LMHeadModel = model.eval()
+    return planted
 
 
-def _plant(
-    attn: torch.nn.Module,
-    head: int,
-    coefficient: float | None,
-    layer: int,
-    reads: Mapping[tuple[int, int], slice],
-) -> None:
-    values = slice(2 * HEADS * D_HEAD + head * D_HEAD, 2 * HEADS * D_HEAD + (head + 1) * D_HEAD)
+def redundant_model() -> GPT2LMHeadModel:
+    """Two duplicates for the first half of the tokens, and one head for the other half."""
+    first, second = DUPLICATES
+    half, rest = slice(0, 8), slice(8, 16)
+    # At 0.9 a single duplicate's answer is about as good as that of both; much above, the gate of
+    # the one that is left need not stay wide open to give it.
+    return planted_model(
+        {first: 0.9, second: 0.9, SINGLE: 0.8}, {first: half, second: half, SINGLE: rest}
+    )
+
+
+def _plant(attn: Any, head: int, coefficient: float | None, chosen: slice) -> None:
+    """Write a head's value and output projections; without a coefficient, into what is not read."""
+    import torch
+
+    own = slice(head * D_HEAD, (head + 1) * D_HEAD)
+    values = slice(2 * HEADS * D_HEAD + own.start, 2 * HEADS * D_HEAD + own.stop)
     read = torch.zeros(TOKENS, D_HEAD)
-    chosen = reads.get((layer, head), slice(0, TOKENS))
     read[range(TOKENS)[chosen], range(TOKENS)[chosen]] = 1.0
     attn.c_attn.weight[:TOKENS, values] = read
-    own = slice(head * D_HEAD, (head + 1) * D_HEAD)
     if coefficient is None:
         attn.c_proj.weight[own, UNREAD] = 0.01 * torch.randn(D_HEAD, D_HEAD)
     else:
         attn.c_proj.weight[own, ANSWER] = coefficient * torch.eye(D_HEAD)
-
-
-def copy_rows(count: int, seed: int = 0, tokens: range = range(TOKENS)) -> TokenData:
-    """Rows `[t, separator, t]` of which the last token is scored."""
-    generator = torch.Generator().manual_seed(seed)
-    drawn = torch.randint(len(tokens), (count,), generator=generator).tolist()
-    rows = tuple(TokenRow((tokens[i], SEPARATOR, tokens[i]), (False, False, True)) for i in drawn)
-    return TokenData(rows, f"copy-{tokens.start}-{tokens.stop}", 0)
-
-
-def mean_logprob(model: GPT2LMHeadModel, data: TokenData) -> Tensor:
-    """The metric, computed in the plainest possible way."""
-    total, count = torch.zeros(()), 0
-    for row in data.rows:
-        logits = model(torch.tensor([row.ids])).logits[0].float().log_softmax(-1)
-        for position, scored in enumerate(row.scored):
-            if scored:
-                total = total + logits[position - 1, row.ids[position]]
-                count += 1
-    return total / count
