@@ -115,7 +115,9 @@ def test_every_shipped_configuration_loads() -> None:
         parse_command(module.Command, ["--config", str(file)], verb, "")
 
 
-@pytest.mark.parametrize("verb", ["fit", "ablate", "contrast", "analyze", "inspect", "demo"])
+@pytest.mark.parametrize(
+    "verb", ["fit", "ablate", "contrast", "analyze", "inspect", "demo", "study", "validate"]
+)
 def test_help_shows_every_flag_with_default_and_two_examples(
     verb: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -240,9 +240,11 @@ def test_the_readmes_shell_blocks_name_real_flags() -> None:
     from chg.cli.fit import Command as Fit
     from chg.cli.inspect import Command as Inspect
     from chg.cli.parsing import flat_settings
+    from chg.cli.study import Command as Study
+    from chg.cli.validate import Command as Validate
 
     known = {"help", "config", "version"}
-    for command in (Fit, Ablate, Contrast, Analyze, Inspect, Demo):
+    for command in (Fit, Ablate, Contrast, Analyze, Inspect, Demo, Study, Validate):
         known |= set(flat_settings(command()))
     readme = (ROOT / "README.md").read_text()
     shown = set(re.findall(r"(?<![\w-])--([a-z][a-z_]+)", readme))
