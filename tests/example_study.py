@@ -52,6 +52,7 @@ def example_study(
         manifest=_manifest(title, layers, heads, seeds),
         seeds=tuple(range(seeds)),
         logits=logits,
+        scores=by_seed,
         roles=roles,
         heads=table,
         metrics=_metrics(logits, seeds, steps, random),

@@ -20,7 +20,7 @@ from torch import Tensor
 
 import chg
 from chg import HeadGates, Study, StudyConfig, fit_gates, study, validate
-from chg.builtin.planted import HELPFUL, ROLES, planted_model
+from chg.builtin.planted import DUPLICATES, HELPFUL, ROLES, SINGLE, planted_model, redundant_model
 from chg.cli.main import main
 from chg.config import FitConfig
 from chg.data.planted import copy_rows
@@ -108,8 +108,8 @@ def test_planted_roles_with_uncertainty(tmp_path: Path) -> None:
         row = table.loc[head]
         assert row[f"share_{role}"] == 1
         for score in SCORES:
-            assert row[f"{score}_min"] <= row[f"{score}_low"] <= row[f"{score}_mean"]
-            assert row[f"{score}_mean"] <= row[f"{score}_high"] <= row[f"{score}_max"]
+            ends = [row[f"{score}_{end}"] for end in ("min", "low", "mean", "high", "max")]
+            assert (np.diff(ends) > -1e-9).all()
         assert bool(row.any_facilitating) == bool(row.always_facilitating)
         assert bool(row.always_facilitating) == (role == "facilitating")
         assert row.lambda_low == 0.05
@@ -148,6 +148,24 @@ def _check_folder(folder: Path, found: Study) -> None:
     assert manifest["data"]["fingerprint"] == copy_rows(128).fingerprint
     assert {"torch", "transformers", "chg"} <= manifest["versions"].keys()
     assert (folder / "figures" / "roles.pdf").read_bytes()[:4] == b"%PDF"
+
+
+def test_exact_duplicates_are_any_and_never_always_facilitating() -> None:
+    """Either suffices: no individual effect, closed in some seeds, listed together."""
+    found = study(
+        redundant_model(), copy_rows(128), held_out=copy_rows(32, 9), max_steps=200,
+        check_seeds=0, show_progress=False,
+    )  # fmt: skip
+    table = found.heads.set_index(["layer", "head"])
+    single = abs(table.ablation_score[SINGLE])
+    for head in DUPLICATES:
+        assert table.any_facilitating[head]
+        assert not table.always_facilitating[head]
+        assert abs(table.ablation_score[head]) < 0.01 * single
+        assert table.role[head] == "undecided"
+    assert table.always_facilitating[SINGLE]
+    assert [group.heads for group in found.agreement.redundant] == [DUPLICATES]
+    assert len(found.agreement.circuits) == 2
 
 
 def test_causal_curves_against_plain_passes() -> None:
@@ -189,16 +207,27 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _run(folder: Path, **settings: Any) -> Study:
-    return study(
-        planted_model(), copy_rows(64), held_out=copy_rows(40, 5), out=folder,
-        **{**SMALL, "checkpoint_every": 10, **settings},
-    )  # fmt: skip
+    """A small study in a folder, without pictures, which take longer than all the rest."""
+    settings = {**SMALL, "checkpoint_every": 10, "eval_rows": 40, **settings}
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("chg.pipeline.save_figures", lambda *_: [])
+        return study(
+            planted_model(), copy_rows(64), held_out=copy_rows(40, 5), out=folder, **settings
+        )
 
 
 @pytest.mark.parametrize(
     ("name", "time_of_death"),
-    [("initial", 2), ("initial_done", 1), ("pushed", 1), ("pushed", 4), ("pushed_done", 1)]
-    + [("ablation", 1), ("check_irrelevance", 1), ("stages", 2)],
+    [
+        ("initial", 2),
+        ("initial_done", 1),
+        ("pushed", 1),
+        ("pushed", 4),
+        ("pushed_done", 1),
+        ("ablation", 1),
+        ("check_irrelevance", 1),
+        ("stages", 2),
+    ],
 )
 def test_a_study_goes_on_to_the_same_numbers(
     name: str,
@@ -215,8 +244,9 @@ def test_a_study_goes_on_to_the_same_numbers(
         keep(self, what, *args, **notes)
         times += what == name
         if times == time_of_death:
-            with self.metrics.open("a") as file:
-                file.write('{"stage": "half a li')
+            if what in ("initial", "initial_done", "pushed"):
+                with self.metrics.open("a") as file:
+                    file.write('{"stage": "half a li')
             raise Killed
 
     with monkeypatch.context() as patched:
@@ -230,21 +260,24 @@ def test_a_study_goes_on_to_the_same_numbers(
         assert (tmp_path / "run" / file).read_bytes() == (uninterrupted / file).read_bytes(), file
 
 
-def test_a_killed_process_goes_on(tmp_path: Path) -> None:
+def test_a_killed_process_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """SIGKILL at a moment nobody chose, through the command line."""
     flags = "--model builtin:tiny --dataset builtin:copy --seeds 2 --max_steps 40 --limit 64"
     flags += " --eval_rows 16 --checkpoint_every 5 --check_seeds 1 --check_points 3 --quiet"
-    command = [sys.executable, "-m", "chg", "study", *flags.split(), "--out"]
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-    killed = subprocess.Popen([*command, str(tmp_path / "killed")], env=environment)
+    command = ["study", *flags.split(), "--out"]
+    killed = subprocess.Popen(
+        [sys.executable, "-m", "chg", *command, str(tmp_path / "killed")],
+        env={**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
+    )
     checkpoint = tmp_path / "killed" / "unfinished" / "pushed.safetensors"
     deadline = time.monotonic() + 120
     while not checkpoint.exists() and time.monotonic() < deadline:
         time.sleep(0.01)
     killed.send_signal(signal.SIGKILL)
     assert killed.wait() == -signal.SIGKILL
-    for arguments in ([str(tmp_path / "killed"), "--resume"], [str(tmp_path / "whole")]):
-        subprocess.run([*command, *arguments], env=environment, check=True, capture_output=True)
+    monkeypatch.setattr("chg.pipeline.save_figures", lambda *_: [])
+    assert main([*command, str(tmp_path / "killed"), "--resume"]) == 0
+    assert main([*command, str(tmp_path / "whole")]) == 0
     for file in ("gates.safetensors", "metrics.jsonl", "heads.csv", "checks.json"):
         assert (tmp_path / "killed" / file).read_bytes() == (tmp_path / "whole" / file).read_bytes()
     assert main(["validate", str(tmp_path / "whole"), "--seeds", "2", "--eval_rows", "8"]) == 0
@@ -256,7 +289,7 @@ def test_nothing_is_overwritten_and_only_the_same_goes_on(
 ) -> None:
     with pytest.raises(OutputError, match="never overwritten"):
         _run(uninterrupted)
-    with pytest.raises(ConfigError, match="lambda_reg 0.1 there, 0.2 now"):
+    with pytest.raises(ConfigError, match=r"lambda_reg 0\.1 there, 0\.2 now"):
         _run(uninterrupted, resume=True, lambda_reg=0.2)
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "notes.txt").write_text("mine")
@@ -270,7 +303,7 @@ def test_nothing_is_overwritten_and_only_the_same_goes_on(
 def test_validation_of_another_model_is_refused(uninterrupted: Path) -> None:
     found = Study.load(uninterrupted)
     with pytest.raises(ChgError, match="another model"):
-        validate(make_model("gpt2"), found, copy_rows(8), show_progress=False)
+        validate(chg.load_model("builtin:tiny")[0], found, copy_rows(8), show_progress=False)
     checked = validate(planted_model(), found, copy_rows(40, 5), show_progress=False)
     for own, again in zip(found.checks, checked.checks, strict=True):
         assert np.allclose(own.difference, again.difference, atol=1e-6)

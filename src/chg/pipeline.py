@@ -87,10 +87,13 @@ def study(
     config = config or StudyConfig(**settings)
     data, held_out = _split(data, held_out, config)
     with ExitStack() as stack:
+        written = out is not None
         if out is None:
             out = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "study"
         folder = StudyFolder(out, _manifest(model, data, held_out, config, command), resume=resume)
-        return _Run(model, data, held_out, config, reference, folder, show_progress).run()
+        return _Run(model, data, held_out, config, reference, folder, show_progress).run(
+            report=written
+        )
 
 
 def _split(
@@ -129,8 +132,8 @@ class _Run:
             model, held_out, fill, config.batch_size, self.folder, show_progress
         )
 
-    def run(self) -> Study:
-        """Everything, or what is left of it."""
+    def run(self, *, report: bool) -> Study:
+        """Everything, or what is left of it; with tables and pictures if somebody keeps them."""
         if self.folder.finished:
             return Study.load(self.folder.path)
         initial = fit_initial(self.shared)
@@ -156,7 +159,8 @@ class _Run:
         manifest = {**self.folder.manifest, "times": self.times, "figures": figures}
         manifest["summary"] = _summary(manifest)
         found = Study.read(self.folder.path, manifest)
-        _write_report(found, self.folder.path)
+        if report:
+            _write_report(found, self.folder.path)
         self.folder.finish(manifest)
         return found
 

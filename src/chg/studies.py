@@ -103,6 +103,13 @@ class Study:
         """What has a gate: a head, or a group of them."""
         return "kv_group" if self.manifest.get("unit") == "kv_group" else "head"
 
+    def metrics_of(self, stage: Stage) -> pd.DataFrame:
+        """The lines of one stage, at the study's own strength of regularisation."""
+        own = self.metrics[self.metrics["stage"] == stage]
+        strength = self.manifest.get("configuration", {}).get("lambda_reg")
+        at_strength = own["lambda_reg"].abs().isin([0.0, strength])
+        return own[at_strength] if strength is not None else own
+
     def name(self, layer: int, head: int) -> str:
         """`L3H7`, or `L3G1` for a key-value group."""
         return f"L{layer}{'H' if self.unit == 'head' else 'G'}{head}"

@@ -50,7 +50,7 @@ def page_data(study: Study) -> dict[str, Any]:
         },
         "seedRoles": [_digits(one[rows]) for one in study.roles],
         "figures": manifest.get("figures") or {},
-        "curves": _curves(study.metrics),
+        "curves": _curves(study),
         "checks": [_check(curve) for curve in study.checks],
         "correlations": [one.row() for one in study.correlations],
         "agreement": _agreement(study),
@@ -73,11 +73,11 @@ def _digits(roles: NDArray[Any]) -> str:
     return "".join(code.get(str(role), "-") for role in roles)
 
 
-def _curves(metrics: pd.DataFrame) -> list[dict[str, Any]]:
+def _curves(study: Study) -> list[dict[str, Any]]:
     """Per stage: the steps, and per seed loss, share of open gates and held-out NLL."""
     curves = []
     for stage in STAGES:
-        rows = metrics[metrics["stage"] == stage]
+        rows = study.metrics_of(stage)
         if rows.empty:
             continue
         steps = int(rows["step"].nunique())

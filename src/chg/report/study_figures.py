@@ -117,7 +117,7 @@ def plot_curves(study: Study) -> Figure:
     figure, panels = _figure(len(names), 3, (10, 1 + 2.1 * len(names)))
     colours = {"loss": "#0b5c94", "open": GATE_COLOUR, "held_out_nll": "#1d7a4c"}
     for axes, (name, stage) in zip(panels, ((n, s) for n in names for s in STAGES), strict=True):
-        rows = study.metrics[study.metrics["stage"] == stage].dropna(subset=name)
+        rows = study.metrics_of(stage).dropna(subset=name)
         wide = rows.pivot_table(index="step", columns="seed", values=name)
         axes.plot(wide.index, wide, color=colours[name], alpha=0.3, linewidth=0.7)
         axes.plot(wide.index, wide.mean(axis=1), color=colours[name], linewidth=1.8)
