@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from chg.cli.common import print_table, say
+from chg.cli.common import Output, print_table, say
 from chg.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -49,16 +49,6 @@ class Check:
 
 
 @dataclass(frozen=True)
-class Output:
-    """How it talks."""
-
-    quiet: bool = False
-    """No progress bar and no log, only results, warnings and errors."""
-    config: str | None = None
-    """YAML file of settings by flag name; flags override it."""
-
-
-@dataclass(frozen=True)
 class Command:
     """Toggle heads in order of each score, from G+, and say whether its role holds.
 
@@ -73,6 +63,7 @@ class Command:
 def run(command: Command) -> None:
     """Check, save and say what came out."""
     from chg.cli.study import load
+    from chg.data.partners import with_partners
     from chg.files import ensure_folder
     from chg.references import with_reference
     from chg.report.study_figures import save_figures
@@ -89,8 +80,6 @@ def run(command: Command) -> None:
         held_out = data.sample(called.study.eval_rows, called.study.seed)
     _, fill = with_reference(model, data, called.study, reference)
     if called.study.ablation == "resample":
-        from chg.data.partners import with_partners
-
         held_out = with_partners(held_out, called.study.seed, reference)
     result = validate(
         model,
