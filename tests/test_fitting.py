@@ -13,13 +13,13 @@ from torch import Tensor
 from chg import HeadGates, fit_gates
 from chg.builtin.planted import planted_model
 from chg.config import FitConfig
-from chg.data.batches import collate
+from chg.data.batches import MicroBatch, collate
 from chg.data.planted import copy_rows
 from chg.errors import ConfigError, DivergedError, MemoryRunsOutError
-from chg.fitting import total_updates, update_batches
+from chg.fitting import nll_loss, total_updates, update_batches
 from chg.gate_wrapper import frozen, gated
 from chg.objectives import contrast_objective, gate_regulariser, logprobs_of_fits
-from chg.optimiser import Update, optimise_gates, starting_logits
+from chg.optimiser import GateOptimiser, Update, optimise_gates, starting_logits
 from chg.selftest.plain import mean_logprob
 from test_ablation import ragged_data
 from tiny_models import HEADS, LAYERS, compute_in_float64, make_model
@@ -221,6 +221,28 @@ def test_tokens_per_pass_change_no_update() -> None:
         for batch in group:
             rows = batch.sides[0]
             assert len(rows) == 1 or len(rows) * max(len(row.ids) for row in rows) <= 12
+
+
+def test_memory_that_runs_out_halves_the_fits_first(caplog: pytest.LogCaptureFixture) -> None:
+    model, data = make_model("gpt2"), ragged_data()
+    start = torch.cat([starting_logits(FitConfig(seed=i), (LAYERS, HEADS)) for i in range(5)])
+    plain = nll_loss(model, data.pad_id, None)
+    sizes: list[int] = []
+
+    def small_memory(gates: Tensor, which: Tensor, micro_batch: MicroBatch) -> Tensor:
+        sizes.append(len(gates))
+        if len(gates) > 2:
+            raise torch.OutOfMemoryError("device out of memory")
+        return plain(gates, which, micro_batch)
+
+    ends = []
+    for loss in (plain, small_memory):
+        optimiser = GateOptimiser(model, start, FitConfig())
+        optimiser.run(update_batches(data, FitConfig(), 3), 3, loss, lambda _: None)
+        ends.append(optimiser.logits_of_heads())
+    assert torch.allclose(*ends, atol=1e-3)
+    assert sizes == [5, 2, 2, 1] + [2, 2, 1] * 2
+    assert caplog.text.count("2 fits per pass") == 1
 
 
 def test_memory_that_runs_out_halves_the_rows_and_changes_no_gradient(

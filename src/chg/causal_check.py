@@ -104,8 +104,10 @@ class _Measured:
     difference: NDArray[np.float64]
     in_role: float
     orders: list[list[Head]]
+    judged_at: int
+    """The number of heads nearest to that."""
     at_role: tuple[float, float]
-    """Difference with the role's heads toggled, mean over seeds, and its standard error."""
+    """Difference there, mean over seeds, and its standard error."""
 
 
 def _measure(
@@ -137,7 +139,7 @@ def _measure(
     place = counts.tolist().index(wanted)
     own = slice(place, None, len(counts))
     value, error = score_difference(_mean(closed[own]), _mean(opened[own]))
-    return _Measured(name, counts, difference, mean_in_role, orders, (value, error or 0.0))
+    return _Measured(name, counts, difference, mean_in_role, orders, wanted, (value, error or 0.0))
 
 
 def _counts(heads: int, points: int, wanted: int) -> NDArray[np.int64]:
@@ -175,7 +177,8 @@ def _read(found: _Measured, near_zero: float) -> CausalCurve:
         holds, verdict = True, f"no head is {role} in any seed that was checked"
     else:
         verdict = (
-            f"the {found.in_role:.3g} {role} heads at 0 in place of 1: {numbers}; "
+            f"the first {found.judged_at} heads by {found.score}, as many as are {role}, at 0 in "
+            f"place of 1: {numbers}; "
             f"{wanted} was expected, and {'holds' if holds else 'does not hold'}"
         )
         if expected == "zero":
