@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -250,3 +251,14 @@ def test_the_readmes_shell_blocks_name_real_flags() -> None:
     shown = set(re.findall(r"(?<![\w-])--([a-z][a-z_]+)", readme))
     assert shown
     assert shown <= known, shown - known
+
+
+def test_the_readmes_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it stands, but for fewer updates and without pictures."""
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("chg.pipeline.save_figures", lambda *_: [])
+    names: dict[str, Any] = {}
+    exec(re.sub(r"max_steps=\d+", "max_steps=2", blocks[0]), names)
+    assert len(names["study"].heads) == 32
+    assert (tmp_path / "runs" / "icl" / "report.html").is_file()
