@@ -51,11 +51,12 @@ class HeldOutRows:
         pieces = [order[i : i + ROWS_OF_A_PIECE] for i in range(0, len(order), ROWS_OF_A_PIECE)]
         kept = None if self.folder is None else self.folder.kept(name)
         done = [] if kept is None else list(kept[0]["scores"].split(ROWS_OF_A_PIECE, dim=2))
-        logger.info("%s: %d gate matrices", _described(name), len(gate_matrices))
         share = len(gate_matrices) / len(order)
         with progress_bar(
             len(gate_matrices), _described(name), show=self.show_progress, unit="matrix"
         ) as bar:
+            if bar.disable:
+                logger.info("%s, %d gate matrices", _described(name), len(gate_matrices))
             bar.update(share * sum(one.shape[2] for one in done))
             for piece in pieces[len(done) :]:
                 matrices = share * len(piece)

@@ -56,6 +56,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ChgError as error:
         print(f"chg {verb}: {error}", file=sys.stderr)  # noqa: T201
         return USAGE_EXIT
+    except BrokenPipeError:  # whoever read our output has gone, as in `chg study --help | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except KeyboardInterrupt:
         print(f"chg {verb}: interrupted; nothing half-written", file=sys.stderr)  # noqa: T201
         return 130
