@@ -21,6 +21,7 @@ from chg.cli.contrast import Command as ContrastCommand
 from chg.cli.contrast import side_config
 from chg.cli.fit import EXAMPLES, Command
 from chg.cli.parsing import UsageError, flat_settings, parse_command
+from chg.memory import estimate_memory
 from local_hub import make_gpt2
 from tiny_models import require_family
 
@@ -304,6 +305,14 @@ def test_inspect_estimates_memory_without_weights(
     assert estimate("--batch_size", "8", "--recompute", "layer")["fit"] < four["fit"]
     assert 0 < eight["ablation"] < eight["fit"]
     assert main(["inspect", str(tmp_path), "--memory", "--length", "1"]) == 2
+
+
+def test_the_weights_are_no_part_of_what_a_fit_takes() -> None:
+    """A few tokens through large matrices, which products see transposed."""
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(tiny_config("llama", intermediate_size=50_000))
+    estimate = estimate_memory(model, 1, 4)
+    assert 0 < estimate.fit < estimate.weights / 4
 
 
 def test_usage_error_is_a_config_error() -> None:

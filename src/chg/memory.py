@@ -75,12 +75,12 @@ def estimate_memory(
 
     weights = {id(p): p.numel() * p.element_size() for p in model.parameters()}
     with frozen(model):
-        _peak(lambda: ability(model))  # found out once, and not part of any job
-        return MemoryEstimate(sum(weights.values()), _peak(fit), _peak(ablation))
+        _peak(model, lambda: ability(model))  # found out once, and not part of any job
+        return MemoryEstimate(sum(weights.values()), _peak(model, fit), _peak(model, ablation))
 
 
-def _peak(job: Callable[[], object]) -> int:
-    with _Living() as living:
+def _peak(model: nn.Module, job: Callable[[], object]) -> int:
+    with LivingTensors(model) as living:
         try:
             job()
         except (RuntimeError, NotImplementedError) as error:
@@ -92,27 +92,32 @@ def _peak(job: Callable[[], object]) -> int:
     return int(living.peak)
 
 
-class _Living(TorchDispatchMode):
-    """Counts the bytes of all tensors made inside that are alive."""
+class LivingTensors(TorchDispatchMode):
+    """Counts the bytes of all tensors made inside that are alive, a model's own left out.
 
-    def __init__(self) -> None:
+    `peak` is their highest, without what allocators and libraries hold beside.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        own = (*model.parameters(), *model.buffers())
+        self._own = {tensor.untyped_storage()._cdata for tensor in own}
         self.peak: int = 0
         self._now = 0
         self._sizes: dict[int, int] = {}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func is torch.ops.aten._local_scalar_dense.default:
+        if func is torch.ops.aten._local_scalar_dense.default and args[0].is_meta:
             return True  # "is nothing masked?": yes, a batch without padding
         made = func(*args, **(kwargs or {}))
         for tensor in tree_leaves(made):
-            if isinstance(tensor, Tensor) and tensor.device.type == "meta":
+            if isinstance(tensor, Tensor):
                 self._count(tensor.untyped_storage())
         return made
 
     def _count(self, storage: torch.UntypedStorage) -> None:
         key = storage._cdata
-        if key not in self._sizes:
+        if key not in self._sizes and key not in self._own:
             self._sizes[key] = storage.nbytes()
             self._now += self._sizes[key]
             self.peak = max(self.peak, self._now)
