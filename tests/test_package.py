@@ -16,7 +16,7 @@ import chg
 ROOT = Path(__file__).resolve().parents[1]
 ORDER = [
     {"errors"},
-    {"config", "eager", "files", "foreign", "layouts", "progress"},
+    {"activations", "config", "eager", "files", "foreign", "layouts", "progress"},
     {"architectures", "gates", "builtin"},
     {"projections"},
     {"branches", "gate_wrapper", "precision", "loading", "provenance", "taxonomy"}

@@ -5,11 +5,7 @@ Data alone; `architectures.py` reads it. Users add to it with `register_architec
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
-
-from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
@@ -95,11 +91,6 @@ UNSUPPORTED = {
     "xlnet": "its output projection is a bare parameter, which takes no hook",
 }
 """`model_type` -> why its heads cannot be gated."""
-
-FUSED_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "NewGELUActivation": partial(nn.functional.gelu, approximate="tanh"),
-}
-"""Class of an activation made of several kernels -> the same function as one; for the engine."""
 
 _registered: dict[str, Layout] = {}
 

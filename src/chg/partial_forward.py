@@ -29,11 +29,11 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from torch.utils.hooks import RemovableHandle
 
+from chg.activations import lean_forwards
 from chg.architectures import HeadSite, HeadSites
 from chg.config import Recompute
 from chg.errors import ConfigError
 from chg.gate_wrapper import scale_heads
-from chg.layouts import FUSED_ACTIVATIONS
 from chg.references import for_rows, for_scored
 
 
@@ -147,13 +147,11 @@ class PartialForward:
             for i in self.outputs.layers:
                 layer = self.sites.layers[i]
                 self._patch(layer, self._layer(i, layer.forward))
-            mlps = self._mlps() if self.recompute == "mlp" else set()
-            for module in self.model.modules():
-                fused = FUSED_ACTIVATIONS.get(type(module).__name__)
-                if fused is not None:
-                    self._patch(module, fused)
-                if module in mlps:
-                    self._patch(module, self._recomputed(module.forward))
+            for module, forward in lean_forwards(self.model, made_again=self.recompute == "none"):
+                self._patch(module, forward)
+            if self.recompute == "mlp":
+                for mlp in self._mlps():
+                    self._patch(mlp, self._recomputed(mlp.forward))
             for site in self.sites:
                 if self.inside:
                     self._patch(site.attention, self._attention(site, site.attention.forward))

@@ -1,0 +1,122 @@
+"""Activations made cheaper: the same gradients bit for bit, and less kept for the backward pass."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+from transformers import AutoModelForCausalLM, LlamaConfig
+
+from chg.ability import partial_forward
+from chg.activations import KEEP_THEIR_INPUT, lean_forwards
+from chg.data.batches import collate
+from chg.data.tokens import TokenRow
+from chg.gate_wrapper import frozen, gate_shape
+from chg.memory import estimate_memory
+from chg.objectives import logprobs_of_fits
+from tiny_models import make_model
+
+ROWS, LENGTH = 4, 32
+ROW = TokenRow((1, 2, 3, 4, 5, 6, 7, 8), (False, False, *[True] * 6))
+
+
+def gradient(model: nn.Module) -> Tensor:
+    gates = torch.full((2, *gate_shape(model)), 0.5, requires_grad=True)
+    with frozen(model), partial_forward(model) as forward:
+        logprobs_of_fits(model, gates, collate([ROW] * 3, 0), forward).sum().backward()
+    assert gates.grad is not None
+    return gates.grad
+
+
+@pytest.mark.parametrize("family", ["llama_grouped", "gemma", "gpt2", "gpt_neox", "opt"])
+def test_gradients_are_the_same_bit_for_bit(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = make_model(family)
+    made_again = gradient(model)
+    monkeypatch.setattr("chg.activations.KEEP_THEIR_INPUT", set())
+    assert torch.equal(made_again, gradient(model))
+    assert made_again.abs().max() > 0
+
+
+def test_the_output_of_a_gated_mlp_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    width, layers = 1024, 6
+    config = LlamaConfig(
+        vocab_size=64,
+        hidden_size=32,
+        intermediate_size=width,
+        num_hidden_layers=layers,
+        num_attention_heads=4,
+    )
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config)
+    less = estimate_memory(model, ROWS, LENGTH).fit
+    monkeypatch.setattr("chg.activations.KEEP_THEIR_INPUT", set())
+    # Of the layer that the backward pass is in, it is there again.
+    expected = (layers - 1) * ROWS * LENGTH * width * 4
+    assert estimate_memory(model, ROWS, LENGTH).fit - less == pytest.approx(expected, rel=0.3)
+
+
+class Twice(nn.Module):
+    """Two activations, one of them shared with what is outside."""
+
+    def __init__(self, shared: nn.Module) -> None:
+        super().__init__()
+        self.first, self.second = nn.SiLU(), shared
+
+    def forward(self, value: Tensor) -> Tensor:
+        """Both, each multiplied with what autograd then keeps."""
+        product: Tensor = self.first(value) * value.exp() + self.second(value) * value.sin()
+        return product
+
+
+class Whole(nn.Module):
+    """An activation used inside and outside of a part."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shared = nn.GELU()
+        self.part = Twice(self.shared)
+
+    def forward(self, value: Tensor) -> Tensor:
+        """The part and the activation again."""
+        product: Tensor = self.shared(value) * self.part(value)
+        return product
+
+
+class Written(nn.Module):
+    """An activation whose output is written over."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.activation = nn.SiLU()
+
+    def forward(self, value: Tensor) -> Tensor:
+        """What was written, multiplied with what autograd then keeps."""
+        output: Tensor = self.activation(value)
+        output += 1.0
+        return output * value.sin()
+
+
+class InPlace(nn.Module):
+    """An activation that writes over its input."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.activation = nn.SiLU(inplace=True)
+
+    def forward(self, value: Tensor) -> Tensor:
+        """The same."""
+        output: Tensor = self.activation(value + 0.0)
+        return output * value.sin()
+
+
+@pytest.mark.parametrize("kind", [Whole, Written, InPlace])
+def test_several_shared_and_written_activations(kind: type[nn.Module]) -> None:
+    model, plain = kind().double(), kind().double()
+    for module, forward in lean_forwards(model, made_again=True):
+        module.__dict__["forward"] = forward
+    assert {type(module).__name__ for module in model.modules()} & KEEP_THEIR_INPUT
+    values = [torch.linspace(-3, 3, 50).double().requires_grad_() for _ in range(2)]
+    for one, value in zip((model, plain), values, strict=True):
+        one(value).sum().backward()
+    assert values[0].grad is not None
+    assert torch.equal(values[0].grad, values[1].grad)  # type: ignore[arg-type]
