@@ -216,12 +216,12 @@ def main() -> None:
         if not options.quick and options.device == "cpu":
             for rows in ("target", "dense"):
                 used = {
-                    side: in_fresh_process("ablation.py", ["--memory_of", shape, rows, side])
+                    side: in_fresh_process("ablation.py", ["--memory_of", shape, rows, side])[0]
                     for side in ("plain", "chg")
                 }
                 console.print(
-                    f"memory above the model, {rows}: plain {used['plain']:.0f} MB, "
-                    f"chg {used['chg']:.0f} MB, {used['chg'] / used['plain']:.2f}x (aim: 1x)"
+                    f"memory above the model, {rows}: plain {used['plain']:.0f} MiB, "
+                    f"chg {used['chg']:.0f} MiB, {used['chg'] / used['plain']:.2f}x (aim: 1x)"
                 )
 
 

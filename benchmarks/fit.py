@@ -4,13 +4,14 @@
     python benchmarks/fit.py --quick    # two layers, under a minute
 
 Times are CPU seconds of forward and backward of 4 rows, medians of jobs run in turns, divided by
-those of one plain forward pass without gradients. Memory is the peak above the loaded model, each
-in a process of its own.
+those of one plain forward pass without gradients. Memory is the peak above the loaded model with 8
+rows: of all tensors alive, counted, and of the process, resident, each in a process of its own.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 
 import torch
 from rich.console import Console
@@ -34,6 +35,7 @@ from chg.config import Recompute
 from chg.data.batches import collate
 from chg.data.tokens import TokenData
 from chg.gate_wrapper import frozen, gate_shape
+from chg.memory import LivingTensors
 from chg.objectives import logprobs_of_fits
 
 TOGETHER = 4
@@ -74,11 +76,11 @@ def measure(shape: str, rows: str, options: argparse.Namespace) -> Table:
     times = interleaved(jobs, options.rounds, options.device)
     table = Table(
         title=f"{shape}, {rows}, {options.dtype}: update / forward "
-        f"({times['forward']:.2f} s); gradient off by {error / scale:.0e} of its largest"
+        f"({times['forward']:.2f} s); gradient off by {error / scale:.0e} of its largest; MiB"
     )
-    for column in ("job", "ratio per matrix", "aim", "memory, MB", "of plain"):
+    for column in ("job", "ratio", "aim", "tensors", "of plain", "resident", "of plain"):
         table.add_column(column, justify="left" if column == "job" else "right")
-    used: dict[str, float] = {}
+    used: dict[str, list[float]] = {}
     for name, value in times.items():
         if options.device == "cpu" and not options.quick and name != "forward":
             used[name] = in_fresh_process("fit.py", ["--memory_of", shape, rows, name])
@@ -88,26 +90,39 @@ def measure(shape: str, rows: str, options: argparse.Namespace) -> Table:
             name,
             f"{each:.2f}",
             f"{aim:g}" if aim and not options.quick else "-",
-            f"{used[name]:.0f}" if name in used else "-",
-            f"{used[name] / used['plain hook']:.2f}x" if name in used else "-",
+            *(
+                cell
+                for value, plain in zip(
+                    used.get(name, ()), used.get("plain hook", ()), strict=False
+                )
+                for cell in (f"{value:.0f}", f"{value / plain:.2f}x")
+            ),
         )
     return table
 
 
-def memory(shape: str, rows: str, name: str) -> float:
-    """Megabytes of one update above the loaded model, for a fresh process."""
+def memory(shape: str, rows: str, name: str) -> tuple[float, float]:
+    """MiB of one update above the loaded model: tensors, and resident in a fresh process."""
     model = make_model(shape)
     data = make_rows(rows, 8, model.config.vocab_size)  # type: ignore[union-attr, arg-type]
     size = gate_shape(model)
     if name == "plain hook":
         gates = torch.full(size, 0.5, requires_grad=True)
-        return peak_megabytes(lambda: plain_update(model, data, gates))
+        return both(model, lambda: plain_update(model, data, gates))
     fits = TOGETHER if "matrices" in name else 1
     gates = torch.full((fits, *size), 0.5, requires_grad=True)
     recompute: Recompute = "none"
     if name.startswith("recompute"):
         recompute = "mlp" if "mlp" in name else "layer"
-    return peak_megabytes(lambda: our_update(model, data, gates, recompute))
+    return both(model, lambda: our_update(model, data, gates, recompute))
+
+
+def both(model: nn.Module, job: Callable[[], Tensor]) -> tuple[float, float]:
+    """MiB at a job's highest: tensors, and resident."""
+    resident = peak_megabytes(job)
+    with LivingTensors(model) as living:
+        job()
+    return living.peak / 2**20, resident
 
 
 def main() -> None:
@@ -116,7 +131,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     if options.memory_of:
-        print(memory(*options.memory_of))
+        print(*memory(*options.memory_of))
         return
     if options.quick:
         options.rounds = 1

@@ -174,8 +174,8 @@ def _resident(name: str) -> int:
     return next(int(line.split()[1]) for line in lines if line.startswith(name))
 
 
-def in_fresh_process(script: str, arguments: Sequence[str]) -> float:
-    """Run a script of this folder that prints one number, and return it."""
+def in_fresh_process(script: str, arguments: Sequence[str]) -> list[float]:
+    """Run a script of this folder that prints numbers, and return them."""
     command = [sys.executable, str(Path(__file__).with_name(script)), *arguments]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
-    return float(done.stdout.strip().splitlines()[-1])
+    return [float(number) for number in done.stdout.strip().splitlines()[-1].split()]
