@@ -130,8 +130,8 @@ def _check_folder(folder: Path, found: Study) -> None:
     """Everything is there, and reads back the same."""
     names = {path.name for path in folder.iterdir()}
     assert names == {
-        "manifest.json", "gates.safetensors", "metrics.jsonl", "heads.csv", "heads.parquet",
-        "checks.json", "report.html", "figures",
+        "config.yaml", "manifest.json", "gates.safetensors", "metrics.jsonl", "heads.csv",
+        "heads.parquet", "checks.json", "report.html", "figures",
     }  # fmt: skip
     again = Study.load(folder)
     assert again.seeds == found.seeds
@@ -277,7 +277,9 @@ def test_a_killed_process_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert killed.wait() == -signal.SIGKILL
     monkeypatch.setattr("chg.pipeline.save_figures", lambda *_: [])
     assert main([*command, str(tmp_path / "killed"), "--resume"]) == 0
-    assert main([*command, str(tmp_path / "whole")]) == 0
+    settings = str(tmp_path / "killed" / "config.yaml")
+    whole = str(tmp_path / "whole")
+    assert main(["study", "--config", settings, "--out", whole, "--quiet"]) == 0
     for file in ("gates.safetensors", "metrics.jsonl", "heads.csv", "checks.json"):
         assert (tmp_path / "killed" / file).read_bytes() == (tmp_path / "whole" / file).read_bytes()
     assert main(["validate", str(tmp_path / "whole"), "--seeds", "2", "--eval_rows", "8"]) == 0
@@ -291,6 +293,10 @@ def test_nothing_is_overwritten_and_only_the_same_goes_on(
         _run(uninterrupted)
     with pytest.raises(ConfigError, match=r"lambda_reg 0\.1 there, 0\.2 now"):
         _run(uninterrupted, resume=True, lambda_reg=0.2)
+    # Killed at its very first file.
+    (tmp_path / "first").mkdir()
+    (tmp_path / "first" / ".manifest.7.partial.json").write_text("{")
+    StudyFolder(tmp_path / "first", {"command": None, "configuration": {}}, resume=True)
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "notes.txt").write_text("mine")
     with pytest.raises(OutputError, match="holds no study"):
@@ -298,6 +304,7 @@ def test_nothing_is_overwritten_and_only_the_same_goes_on(
     before = (uninterrupted / "heads.csv").stat().st_mtime_ns
     assert _run(uninterrupted, resume=True).seeds == (42, 43, 44)
     assert (uninterrupted / "heads.csv").stat().st_mtime_ns == before
+    assert not (uninterrupted / "unfinished").exists()
 
 
 def test_validation_of_another_model_is_refused(uninterrupted: Path) -> None:

@@ -1,8 +1,8 @@
 """The folder of a study: what is in it when done, and what a killed run goes on from.
 
-`manifest.json`, `gates.safetensors`, `metrics.jsonl`, `heads.csv`, `heads.parquet`, `checks.json`,
-`report.html` and `figures/` are the study. `unfinished/` holds finished stages, the checkpoint of
-the one under way, and what has been evaluated so far; it is gone when the study is done.
+`config.yaml`, `manifest.json`, `gates.safetensors`, `metrics.jsonl`, `heads.csv`, `heads.parquet`,
+`checks.json`, `report.html` and `figures/` are the study. `unfinished/` holds finished stages, the
+checkpoint of the one under way, and what has been evaluated so far; it is gone when all is done.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -26,7 +27,8 @@ from chg.errors import ConfigError, OutputError, ResultsError
 from chg.files import atomic_path, ensure_folder
 
 FORMAT_VERSION = 1
-MANIFEST, GATES, METRICS, CHECKS = (
+CONFIG, MANIFEST, GATES, METRICS, CHECKS = (
+    "config.yaml",
     "manifest.json",
     "gates.safetensors",
     "metrics.jsonl",
@@ -37,6 +39,8 @@ SAME_RUN = ("configuration", "seeds", "model", "data", "held_out")
 """Parts of the manifest that must not change between a run and its continuation."""
 FREE_TO_CHANGE = {"checkpoint_every", "seeds_per_batch"}
 """Settings that change no number but in rounding."""
+OF_ONE_RUN = {"out", "resume", "quiet"}
+"""Flags that are not settings of the study."""
 
 
 class StudyFolder:
@@ -58,10 +62,13 @@ class StudyFolder:
         require_usable(path, resume=resume)
         if begun.is_file():
             _require_same(read_json(begun), manifest, self.path)
-        ensure_folder(self.path / UNFINISHED)
         self.manifest = manifest
         if not begun.is_file():
             write_json(begun, {"format_version": FORMAT_VERSION, "status": "running", **manifest})
+        if not (self.path / CONFIG).is_file():
+            _write_config(self.path / CONFIG, manifest["command"] or manifest["configuration"])
+        if not self.finished:
+            ensure_folder(self.path / UNFINISHED)
 
     @property
     def finished(self) -> bool:
@@ -108,7 +115,10 @@ def require_usable(path: str | Path, *, resume: bool) -> None:
         OutputError: it holds something that is no study to go on with.
     """
     path = Path(path)
-    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+    if not path.exists():
+        return
+    # A run killed at its first file leaves a hidden one.
+    if path.is_dir() and all(file.name.startswith(".") for file in path.iterdir()):
         return
     if not resume:
         raise OutputError(
@@ -135,6 +145,13 @@ def _require_same(before: Mapping[str, Any], now: Mapping[str, Any], path: Path)
                 f"{path} is a study of another {part} ({differing[0]}); resume with the same "
                 "settings, or choose another --out"
             )
+
+
+def _write_config(path: Path, settings: Mapping[str, Any]) -> None:
+    """Settings as `chg study --config` reads them."""
+    kept = {name: value for name, value in settings.items() if name not in OF_ONE_RUN}
+    with atomic_path(path) as temporary:
+        temporary.write_text(yaml.safe_dump(kept, sort_keys=False), encoding="utf-8")
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

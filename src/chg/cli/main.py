@@ -60,7 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:
-        print(f"chg {verb}: interrupted; nothing half-written", file=sys.stderr)  # noqa: T201
+        after = "--resume goes on from here" if verb == "study" else "nothing half-written"
+        print(f"chg {verb}: interrupted; {after}", file=sys.stderr)  # noqa: T201
         return 130
 
 

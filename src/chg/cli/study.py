@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 EXAMPLES = """\
   chg study --model builtin:tiny --dataset builtin:icl --seeds 5 --out runs/icl
   chg study --model gpt2 --dataset wikitext --dataset_config wikitext-2-raw-v1 --out runs/gpt2
-  chg study --model gpt2 --out runs/gpt2 --resume"""
+  chg study --model gpt2 --out runs/gpt2 --resume
+  chg study --config runs/icl/config.yaml --out runs/icl-again"""
 
 SHOWN = 8
 
@@ -130,5 +131,6 @@ def where(folder: str | Path) -> str:
         "  heads.csv          every head with scores, intervals and role (also heads.parquet)\n"
         "  gates.safetensors  logits of every seed and stage\n"
         "  figures            every picture as PNG and PDF\n"
-        "  manifest.json      what was run; metrics.jsonl every update; checks.json the check"
+        "  manifest.json      what was run; metrics.jsonl every update; checks.json the check\n"
+        "  config.yaml        every setting; chg study --config repeats it"
     )
