@@ -310,7 +310,7 @@ def test_inspect_estimates_memory_without_weights(
 def test_the_weights_are_no_part_of_what_a_fit_takes() -> None:
     """A few tokens through large matrices, which products see transposed."""
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(tiny_config("llama", intermediate_size=50_000))
+        model = AutoModelForCausalLM.from_config(tiny_config("opt", ffn_dim=50_000))
     estimate = estimate_memory(model, 1, 4)
     assert 0 < estimate.fit < estimate.weights / 4
 
