@@ -166,9 +166,8 @@ def _check(
         for one in np.nan_to_num(values, nan=-1)
     )
     verdict = f"{difference.mean():+.3f} nats per token over {in_role:.0f} {role} heads: {expected}"
-    return CausalCurve(
-        score, expected, counts, difference, in_role, order, score != "irrelevance", verdict
-    )
+    holds = {"facilitation": True, "irrelevance": False, "interference": None}[score]
+    return CausalCurve(score, expected, counts, difference, in_role, order, holds, verdict)
 
 
 def _correlations(table: pd.DataFrame) -> list[Correlation]:

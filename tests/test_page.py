@@ -125,6 +125,10 @@ def test_says_what_was_run_and_what_was_found(opened: Open, studies: dict[str, S
     assert "0.412" in page.locator("#figures").inner_text()
     for check in study.checks:
         assert check.verdict in page.locator("#checks").inner_text()
+    badges = page.locator("#checks .badge").all_inner_texts()
+    assert [badge.lstrip("\u2713\u2717 ") for badge in badges] == [
+        "holds", "does not hold", "no such head",
+    ]  # fmt: skip
     assert "L3H0 (33 %), L3H1 (67 %)" in page.locator("#agreement-words").inner_text()
 
 

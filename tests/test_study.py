@@ -154,7 +154,7 @@ def test_exact_duplicates_are_any_and_never_always_facilitating() -> None:
     """Either suffices: no individual effect, closed in some seeds, listed together."""
     found = study(
         redundant_model(), copy_rows(128), held_out=copy_rows(32, 9), max_steps=200,
-        check_seeds=0, show_progress=False,
+        check_seeds=1, check_points=3, show_progress=False,
     )  # fmt: skip
     table = found.heads.set_index(["layer", "head"])
     single = abs(table.ablation_score[SINGLE])
@@ -166,6 +166,8 @@ def test_exact_duplicates_are_any_and_never_always_facilitating() -> None:
     assert table.always_facilitating[SINGLE]
     assert [group.heads for group in found.agreement.redundant] == [DUPLICATES]
     assert len(found.agreement.circuits) == 2
+    assert found.checks[-1].holds is None
+    assert found.checks[-1].verdict.startswith("no head is interfering")
 
 
 def test_causal_curves_against_plain_passes() -> None:

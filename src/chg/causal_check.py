@@ -50,8 +50,9 @@ class CausalCurve:
     """Heads that have the role, mean over the seeds: beyond them the expectation ends."""
     heads: tuple[tuple[Head, ...], ...]
     """`[seed][k]`: the order, as far as it was followed."""
-    holds: bool
-    """Whether the difference has the expected sign where the role's heads are."""
+    holds: bool | None
+    """Whether the difference has the expected sign where the role's heads are; None if no head has
+    the role."""
     verdict: str
     """The same in words and numbers."""
 
@@ -166,15 +167,15 @@ def _read(found: _Measured, near_zero: float) -> CausalCurve:
     expected, role = EXPECTED[found.score], ROLE_OF[found.score]
     value, error = found.at_role
     low, high = value - STANDARD_ERRORS * error, value + STANDARD_ERRORS * error
-    holds = {
-        "negative": high < 0,
-        "positive": low > 0,
-        "zero": max(abs(low), abs(high)) <= near_zero,
+    holds: bool | None = {
+        "negative": bool(high < 0),
+        "positive": bool(low > 0),
+        "zero": bool(max(abs(low), abs(high)) <= near_zero),
     }[expected]
     numbers = f"{value:+.3f} nats per token (95 % interval {low:+.3f} to {high:+.3f})"
     wanted = "about zero" if expected == "zero" else expected
     if found.in_role == 0:
-        holds, verdict = True, f"no head is {role} in any seed that was checked"
+        holds, verdict = None, f"no head is {role} in any seed that was checked"
     else:
         verdict = (
             f"the first {found.judged_at} heads by {found.score}, as many as are {role}, at 0 in "
@@ -190,6 +191,6 @@ def _read(found: _Measured, near_zero: float) -> CausalCurve:
         difference=found.difference,
         in_role=found.in_role,
         heads=tuple(tuple(order) for order in found.orders),
-        holds=bool(holds),
+        holds=holds,
         verdict=verdict,
     )

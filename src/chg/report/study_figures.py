@@ -146,7 +146,7 @@ def plot_checks(study: Study) -> Figure:
         axes.axhline(0, color="black", linewidth=0.8)
         if check.in_role <= check.counts.max():
             axes.axvline(check.in_role, color="#444444", linewidth=0.9, linestyle="--")
-        verdict = "holds" if check.holds else "does not hold"
+        verdict = {True: "holds", False: "does not hold", None: "no such head"}[check.holds]
         axes.set_title(
             f"in order of {check.score}\nexpected {check.expected}: {verdict}", fontsize=10
         )

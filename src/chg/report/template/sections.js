@@ -69,11 +69,13 @@ function drawChecks() {
   $("checks-section").hidden = !data.checks.length && !data.correlations.length;
   const expected = { negative: "negative", zero: "about zero", positive: "positive" };
   for (const check of data.checks) {
-    const badge = element(
-      "span",
-      { class: `badge ${check.holds ? "yes" : "no"}` },
-      check.holds ? "\u2713 holds" : "\u2717 does not hold",
-    );
+    const [tone, verdict] =
+      check.holds === null
+        ? ["", "no such head"]
+        : check.holds
+          ? ["yes", "\u2713 holds"]
+          : ["no", "\u2717 does not hold"];
+    const badge = element("span", { class: `badge ${tone}` }, verdict);
     const chart = {
       x: check.counts,
       values: check.difference,
