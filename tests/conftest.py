@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
+import tempfile
 
+CACHES = tempfile.mkdtemp(prefix="chg-tests-")
+"""Caches of these tests alone: what else a machine has loaded must not matter."""
+atexit.register(shutil.rmtree, CACHES, ignore_errors=True)
+os.environ |= {"HF_HOME": CACHES, "HF_DATASETS_CACHE": f"{CACHES}/datasets"}
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -158,6 +158,47 @@ def test_text_file_and_prompts_file(files: Path, tokenizer) -> None:  # type: ig
     assert as_data.fingerprint == as_prompts.fingerprint
 
 
+def _configured(folder: Path, rows: list[str]) -> None:
+    """A dataset folder whose README declares a configuration."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = "\n".join(json.dumps({"text": text}) for text in rows)
+    (folder / "rows.jsonl").write_text(lines + "\n")
+    (folder / "README.md").write_text(
+        "---\nconfigs:\n- config_name: mine\n  data_files:\n"
+        "  - split: train\n    path: rows.jsonl\n---\n"
+    )
+
+
+def _texts(tokenizer, name: str) -> list[str]:  # type: ignore[no-untyped-def]
+    data = load_data(name, tokenizer, config="mine")
+    return [tokenizer.decode(list(row.ids)) for row in data.rows]
+
+
+def test_local_data_are_the_files_that_are_there_now(  # type: ignore[no-untyped-def]
+    tmp_path: Path, tokenizer, monkeypatch
+) -> None:
+    big, small = [f"big row {i}" for i in range(3)], [f"small row {i}" for i in range(7)]
+    _configured(tmp_path / "one" / "dat", big)
+    _configured(tmp_path / "two" / "dat", small)
+    assert _texts(tokenizer, str(tmp_path / "one" / "dat")) == big
+    assert _texts(tokenizer, str(tmp_path / "two" / "dat")) == small
+    monkeypatch.chdir(tmp_path / "two")
+    assert _texts(tokenizer, "dat") == small
+    _configured(tmp_path / "two" / "dat", big[:2])
+    assert _texts(tokenizer, "dat") == big[:2]
+
+
+def test_a_changed_file_is_read_again(tmp_path: Path, tokenizer) -> None:  # type: ignore[no-untyped-def]
+    import os
+
+    path = tmp_path / "rows.jsonl"
+    for text in ("one row", "two row"):
+        path.write_text(json.dumps({"text": text}) + "\n")
+        os.utime(path, ns=(0, 0))
+        (row,) = load_data(str(path), tokenizer).rows
+        assert tokenizer.decode(list(row.ids)) == text
+
+
 def test_wikitext_skips_empty_lines(hub: Path, tokenizer, monkeypatch) -> None:  # type: ignore[no-untyped-def]
     monkeypatch.chdir(hub)
     data = load_data("wikitext", tokenizer)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from chg.errors import DataError
 
@@ -60,10 +63,21 @@ def read_rows(name: str, config: str | None, split: str) -> Dataset:
             raise DataError(
                 f"{name} has an ending that is not read; use one of {', '.join(FILE_FORMATS)}"
             )
-        return _load(FILE_FORMATS[path.suffix], None, split, name, data_files=str(path))
+        with _no_cache() as read:
+            return _load(FILE_FORMATS[path.suffix], None, split, name, data_files=str(path), **read)
     if not path.is_dir() and (path.suffix in FILE_FORMATS or name.startswith((".", "/", "~"))):
         raise DataError(f"data file {name} does not exist")
+    if path.is_dir():
+        with _no_cache() as read:
+            return _load(name, config, split, name, **read)
     return _load(name, config, split, name)
+
+
+@contextmanager
+def _no_cache() -> Iterator[dict[str, Any]]:
+    """Read local files as they are now: the library's cache knows neither place nor content."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield {"cache_dir": folder, "keep_in_memory": True}
 
 
 def _builtin(name: str, config: str | None, split: str) -> Dataset:
@@ -95,16 +109,14 @@ def _slice(text: str, total: int, split: str) -> range:
         ) from error
 
 
-def _load(
-    builder: str, config: str | None, split: str, shown: str, data_files: str | None = None
-) -> Dataset:
+def _load(builder: str, config: str | None, split: str, shown: str, **options: Any) -> Dataset:
     import datasets
     from datasets.exceptions import DatasetNotFoundError
 
     datasets.disable_progress_bars()
     where = f"dataset {shown!r}" + (f" ({config})" if config else "")
     try:
-        return datasets.load_dataset(builder, config, split=split, data_files=data_files)
+        return datasets.load_dataset(builder, config, split=split, **options)
     except DatasetNotFoundError as error:
         raise DataError(f"{where} was not found on the hub or in this folder") from error
     except (ConnectionError, datasets.exceptions.DatasetsError) as error:
