@@ -34,10 +34,10 @@ from workloads import (
 )
 
 from chg.data.tokens import TokenData
-from chg.evaluation import evaluate_gates
-from chg.gate_wrapper import gate_shape
-from chg.loading import load_model
-from chg.precision import multiplying_in
+from chg.engine.evaluation import evaluate_gates
+from chg.models.architectures import gate_shape
+from chg.models.loading import load_model
+from chg.models.modes import matmul_dtype
 
 TIMED_MATRICES = 3
 
@@ -96,7 +96,7 @@ def measure(model: nn.Module, shape: str, job: Job, options: argparse.Namespace)
         if not job.screening:
             ours()
             return
-        with multiplying_in(model, torch.bfloat16):
+        with matmul_dtype(model, torch.bfloat16):
             ours()
 
     evaluate_gates(model, timed, matrices[:2])  # what is found out once

@@ -30,13 +30,14 @@ from workloads import (
     options as common_options,
 )
 
-from chg.ability import partial_forward, ready
-from chg.config import Recompute
+from chg.config.choices import Recompute
 from chg.data.batches import collate
 from chg.data.tokens import TokenData
-from chg.gate_wrapper import frozen, gate_shape
-from chg.memory import LivingTensors
-from chg.objectives import logprobs_of_fits
+from chg.engine.engine import logprobs_of_fits, partial_forward
+from chg.engine.log_probs import ready
+from chg.engine.memory import LivingTensors
+from chg.models.architectures import gate_shape
+from chg.models.modes import frozen
 
 TOGETHER = 4
 """gate matrices fitted at once"""

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig, PretrainedConfig
 
 from chg.data.tokens import TokenData, TokenRow
-from chg.gate_wrapper import frozen, gated
+from chg.gating.gate_wrapper import gated
+from chg.models.modes import frozen
 
 LENGTH = 128
 SCORED = 16

@@ -22,14 +22,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import chg
-from chg.contrast_results import ContrastFit, ContrastRun, SideFigures, mean_and_spread
+from chg.results.contrast import ContrastFit, ContrastRun, SideMetrics, mean_and_spread
 
 MODEL, TUPLES = "builtin:tiny", "builtin:format"
 RETAINED, FORGOTTEN = "#0072B2", "#D55E00"
 """Okabe and Ito's blue and vermillion, told apart by all common kinds of colour vision."""
 FORMATS = ("examples", "instruction")
 
-Measured = Callable[[ContrastFit], tuple[SideFigures | None, SideFigures | None]]
+Measured = Callable[[ContrastFit], tuple[SideMetrics | None, SideMetrics | None]]
 SEEN: Measured = lambda fit: (fit.retain, fit.forget)  # noqa: E731
 UNSEEN: Measured = lambda fit: (fit.unseen_retain, fit.unseen_forget)  # noqa: E731
 
@@ -88,7 +88,7 @@ def draw(runs: list[ContrastRun]) -> Figure:
     figure = Figure(figsize=(10, 6.6))
     figure.set_layout_engine("constrained")
     panels = figure.subplots(2, 2, sharex=True, sharey="row")
-    measures: tuple[tuple[str, Callable[[SideFigures], float]], ...] = (
+    measures: tuple[tuple[str, Callable[[SideMetrics], float]], ...] = (
         ("accuracy", lambda side: side.accuracy_after),
         ("log-probability of the target\n(nats)", lambda side: -side.nll_after),
     )
@@ -105,7 +105,7 @@ def draw(runs: list[ContrastRun]) -> Figure:
     return figure
 
 
-def _panel(axes: Axes, runs: list[ContrastRun], measure: Callable[[SideFigures], float]) -> None:
+def _panel(axes: Axes, runs: list[ContrastRun], measure: Callable[[SideMetrics], float]) -> None:
     for place, run in enumerate(runs):
         for side, (name, colour, marker) in enumerate(
             (("retained format", RETAINED, "o"), ("forgotten format", FORGOTTEN, "s"))

@@ -26,12 +26,13 @@ from transformers.models.auto.modeling_auto import (
     MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES,
 )
 
-from chg.ability import ability
-from chg.architectures import find_head_sites, is_encoder_decoder, text_decoder
+from chg.engine.capabilities import capabilities
 from chg.errors import ArchitectureError
 from chg.files import atomic_path
-from chg.gate_wrapper import check_head_sites
-from chg.layouts import NOT_TEXT_DECODERS
+from chg.gating.check import check_head_sites
+from chg.models.architectures import find_head_sites
+from chg.models.describe import is_encoder_decoder, text_decoder
+from chg.models.layouts import NOT_TEXT_DECODERS
 
 SECONDS = 60
 """time a single class may take"""
@@ -63,7 +64,7 @@ def verdict(model_type: str, auto: Any) -> tuple[str, str]:
     try:
         sites = find_head_sites(model)
         check_head_sites(model, sites)
-        starts = ability(model).mode
+        starts = capabilities(model).mode
     except ArchitectureError as error:
         did_not_run = error.__cause__ is not None
         return UNCHECKED if did_not_run else UNSUPPORTED, _first_line(error)

@@ -30,7 +30,6 @@ from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
-from chg.architectures import find_head_sites
 from chg.builtin.tasks import (
     BUILTIN_DATASETS,
     EXAMPLES,
@@ -42,6 +41,7 @@ from chg.builtin.tasks import (
     vocabulary,
 )
 from chg.builtin.words import RANDOM_TOKENS
+from chg.models.architectures import find_head_sites
 
 SEED = 0
 LAYERS, HEADS, D_MODEL, POSITIONS = 4, 8, 128, 64

@@ -17,7 +17,20 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from jaxtyping import install_import_hook
 
-CHECKED = ["gates", "gate_wrapper", "objectives", "evaluation", "optimiser", "ablation"]
+CHECKED = [
+    "ablation.ablate",
+    "ablation.scores",
+    "engine.engine",
+    "engine.evaluation",
+    "engine.log_probs",
+    "fitting.losses",
+    "fitting.optimizer",
+    "gating.check",
+    "gating.gate_wrapper",
+    "gating.gates",
+    "gating.hooks",
+    "models.heads",
+]
 install_import_hook([f"chg.{name}" for name in CHECKED], "beartype.beartype")
 
 from pathlib import Path

@@ -9,11 +9,12 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from chg.causal_check import CausalCurve, Correlation
-from chg.statistics import Agreement, RedundantGroup
-from chg.studies import STAGES, Study
-from chg.study_table import PathScores
-from chg.taxonomy import ROLES, classify_heads
+from chg.report import Study
+from chg.results.agreement import Agreement, RedundantGroup
+from chg.results.causal import CausalCurve, Correlation
+from chg.results.roles import ROLES, classify_heads
+from chg.results.stages import STAGES
+from chg.results.study_scores import PathScores
 
 SCORES = ("facilitation", "irrelevance", "interference")
 NAMES = list(ROLES)

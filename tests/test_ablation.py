@@ -12,11 +12,11 @@ import torch
 from torch import nn
 
 from chg import AblationResult, HeadGates, ablate_heads
-from chg.ablation import head_order
-from chg.config import AblationConfig
+from chg.ablation.ablate import head_order
+from chg.config.ablation import AblationConfig
 from chg.data.tokens import TokenData, TokenRow
 from chg.errors import GateError, ModelError, ResultsError
-from chg.gate_wrapper import gated
+from chg.gating.gate_wrapper import gated
 from test_gate_wrapper import zero_columns
 from tiny_models import HEADS, LAYERS, VOCAB, make_model
 

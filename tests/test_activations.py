@@ -7,13 +7,13 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, LlamaConfig
 
-from chg.ability import partial_forward
-from chg.activations import KEEP_THEIR_INPUT, lean_forwards
 from chg.data.batches import collate
 from chg.data.tokens import TokenRow
-from chg.gate_wrapper import frozen, gate_shape
-from chg.memory import estimate_memory
-from chg.objectives import logprobs_of_fits
+from chg.engine.activations import KEEP_THEIR_INPUT, cheaper_activations
+from chg.engine.engine import logprobs_of_fits, partial_forward
+from chg.engine.memory import estimate_memory
+from chg.models.architectures import gate_shape
+from chg.models.modes import frozen
 from tiny_models import make_model
 
 ROWS, LENGTH = 4, 32
@@ -32,7 +32,7 @@ def gradient(model: nn.Module) -> Tensor:
 def test_gradients_are_the_same_bit_for_bit(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
     model = make_model(family)
     made_again = gradient(model)
-    monkeypatch.setattr("chg.activations.KEEP_THEIR_INPUT", set())
+    monkeypatch.setattr("chg.engine.activations.KEEP_THEIR_INPUT", set())
     assert torch.equal(made_again, gradient(model))
     assert made_again.abs().max() > 0
 
@@ -49,7 +49,7 @@ def test_the_output_of_a_gated_mlp_is_not_kept(monkeypatch: pytest.MonkeyPatch) 
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config)
     less = estimate_memory(model, ROWS, LENGTH).fit
-    monkeypatch.setattr("chg.activations.KEEP_THEIR_INPUT", set())
+    monkeypatch.setattr("chg.engine.activations.KEEP_THEIR_INPUT", set())
     # Of the layer that the backward pass is in, it is there again.
     expected = (layers - 1) * ROWS * LENGTH * width * 4
     assert estimate_memory(model, ROWS, LENGTH).fit - less == pytest.approx(expected, rel=0.3)
@@ -112,7 +112,7 @@ class InPlace(nn.Module):
 @pytest.mark.parametrize("kind", [Whole, Written, InPlace])
 def test_several_shared_and_written_activations(kind: type[nn.Module]) -> None:
     model, plain = kind().double(), kind().double()
-    for module, forward in lean_forwards(model, made_again=True):
+    for module, forward in cheaper_activations(model, made_again=True):
         module.__dict__["forward"] = forward
     assert {type(module).__name__ for module in model.modules()} & KEEP_THEIR_INPUT
     values = [torch.linspace(-3, 3, 50).double().requires_grad_() for _ in range(2)]

@@ -14,12 +14,14 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, AutoModelForSeq2SeqLM
 
 from chg import AblationConfig, ablate_heads
-from chg.architectures import architecture_name, find_head_sites
+from chg.engine.evaluation import evaluate_gates
 from chg.errors import ArchitectureError, GateError
-from chg.evaluation import evaluate_gates
-from chg.fitting import fit_gates
-from chg.gate_wrapper import attach, frozen, gated, get_attention_module
-from chg.gates import HeadGates
+from chg.fitting.fit import fit_gates
+from chg.gating.gate_wrapper import attach, gated, get_attention_module
+from chg.gating.gates import HeadGates
+from chg.models.architectures import find_head_sites
+from chg.models.describe import architecture_name
+from chg.models.modes import frozen
 from test_ablation import plain_sums, ragged_data
 from tiny_models import require_family
 

@@ -33,7 +33,7 @@ from chg.builtin.tasks import (
     vocabulary,
 )
 from chg.builtin.words import RANDOM_TOKENS, WORD_PAIRS
-from chg.cli import main
+from chg.cli.main import main
 from chg.errors import DataError
 
 FOLDER = Path(str(files("chg.builtin"))) / "tiny"

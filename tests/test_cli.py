@@ -15,13 +15,13 @@ from tiny_configs import tiny_config
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import chg
-from chg.cli import main
-from chg.cli.common import say
 from chg.cli.contrast import Command as ContrastCommand
 from chg.cli.contrast import side_config
 from chg.cli.fit import EXAMPLES, Command
+from chg.cli.main import main
 from chg.cli.parsing import UsageError, flat_settings, parse_command
-from chg.memory import estimate_memory
+from chg.cli.terminal import say
+from chg.engine.memory import estimate_memory
 from local_hub import make_gpt2
 from tiny_models import require_family
 
@@ -242,16 +242,16 @@ def test_gates_of_another_model_of_the_same_shape_warn(
 def test_nan_keeps_the_last_good_gates(
     workplace: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from chg import objectives
+    from chg.engine import engine
 
-    real, calls = objectives.logprobs_of_fits, []
+    real, calls = engine.logprobs_of_fits, []
 
     def broken(*arguments: object) -> torch.Tensor:
         calls.append(1)
         value: torch.Tensor = real(*arguments)  # type: ignore[arg-type]
         return value * float("nan") if len(calls) == 3 else value
 
-    monkeypatch.setattr("chg.fitting.logprobs_of_fits", broken)
+    monkeypatch.setattr("chg.fitting.losses.logprobs_of_fits", broken)
     message = refused(capsys, "fit", "--out", "gates.pt", "--quiet")
     assert "at update 3" in message
     assert "gates.last_good.pt" in message

@@ -14,24 +14,23 @@ from torch import Tensor
 
 import chg
 from chg import fit_contrastive, fit_matched, load_tuples, split_tuples
-from chg.builtin.planted import SEPARATOR, TOKENS, planted_model
 from chg.builtin.tasks import builtin_rows
 from chg.builtin.words import WORD_PAIRS
-from chg.cli import main
-from chg.config import ContrastConfig
-from chg.contrast_results import (
+from chg.cli.main import main
+from chg.config.fitting import ContrastConfig
+from chg.data.tokens import TokenData, TokenRow
+from chg.data.tuples import MatchedData, MatchedSplit
+from chg.errors import ConfigError, DataError, ResultsError
+from chg.fitting.updates import MicroBatch
+from chg.report.tradeoff import tradeoff
+from chg.results.contrast import (
     ContrastFit,
     ContrastResults,
     ContrastRun,
-    SideFigures,
+    SideMetrics,
     mean_and_spread,
 )
-from chg.data import MatchedData, MatchedSplit
-from chg.data.batches import MicroBatch
-from chg.data.planted import copy_rows
-from chg.data.tokens import TokenData, TokenRow
-from chg.errors import ConfigError, DataError, ResultsError
-from chg.report.tradeoff import tradeoff
+from chg.selftest.planted import SEPARATOR, TOKENS, copy_rows, planted_model
 
 FIRST, SECOND = (0, 0), (1, 2)
 """The head that reads tokens 0 to 7, and the one that reads 8 to 15."""
@@ -162,7 +161,7 @@ def fitted_rows(monkeypatch: pytest.MonkeyPatch) -> list[tuple[TokenRow, TokenRo
                 met.extend(zip(*micro_batch.sides, strict=True))
         return start
 
-    monkeypatch.setattr("chg.contrastive.optimise_gates", collect)
+    monkeypatch.setattr("chg.fitting.contrastive.optimise_gates", collect)
     return met
 
 
@@ -228,10 +227,10 @@ def test_alphas_are_read_in_every_form() -> None:
     assert ContrastConfig(alpha=0.5).alphas == (0.5,)
 
 
-def figures(retain_nll: float, forget_nll: float) -> tuple[SideFigures, SideFigures]:
+def figures(retain_nll: float, forget_nll: float) -> tuple[SideMetrics, SideMetrics]:
     return (
-        SideFigures(0.1, retain_nll, retain_nll, 1.0, 0.5, 0.5),
-        SideFigures(0.1, forget_nll, forget_nll, 1.0, 0.5, 0.5),
+        SideMetrics(0.1, retain_nll, retain_nll, 1.0, 0.5, 0.5),
+        SideMetrics(0.1, forget_nll, forget_nll, 1.0, 0.5, 0.5),
     )
 
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chg import load_data, load_prompts, tokenize_pairs, tokenize_texts
-from chg.config import DataConfig
+from chg.config.data import DataConfig
 from chg.data.batches import batches, collate
 from chg.data.loading import load_held_out
 from chg.errors import ConfigError, DataError

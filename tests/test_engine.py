@@ -9,16 +9,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from chg.ability import Ability, ability, partial_forward, ready
-from chg.branches import grow
-from chg.config import Recompute
+from chg.config.choices import Recompute
 from chg.data.batches import batches, collate, gather
 from chg.data.tokens import TokenData, TokenRow
-from chg.engine import score_tree
+from chg.engine.capabilities import Capabilities, capabilities
+from chg.engine.engine import logprobs_of_fits, partial_forward
+from chg.engine.evaluation import evaluate_gates
+from chg.engine.log_probs import ready
+from chg.engine.prefix_tree import build_tree
+from chg.engine.score_tree import score_tree
 from chg.errors import ConfigError, GateError
-from chg.evaluation import evaluate_gates
-from chg.gate_wrapper import frozen, gated
-from chg.objectives import logprobs_of_fits
+from chg.gating.gate_wrapper import gated
+from chg.models.modes import frozen
 from test_ablation import plain_sums, ragged_data
 from test_gate_wrapper import hooks
 from tiny_models import HEADS, LAYERS, VOCAB, make_model
@@ -49,7 +51,7 @@ def individual() -> list[Tensor]:
 
 
 def test_every_family_starts_inside_its_layers(model: nn.Module) -> None:
-    assert ability(model).mode == "inside"
+    assert capabilities(model).mode == "inside"
 
 
 gate = st.sampled_from([0.0, 0.0, 1.0, 1.0, 0.3])
@@ -89,8 +91,8 @@ def test_slabs_of_any_size_give_the_same(model: nn.Module, slab: int) -> None:
 @pytest.mark.parametrize("mode", ["layers", "whole"])
 def test_models_that_allow_less_give_the_same(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
     model, data, matrices = make_model("gpt2").double(), ragged_data(), individual()
-    outputs = ability(model).outputs if mode == "layers" else None
-    monkeypatch.setattr("chg.ability.ability", lambda _: Ability(mode, outputs))  # type: ignore[arg-type]
+    outputs = capabilities(model).outputs if mode == "layers" else None
+    monkeypatch.setattr("chg.engine.engine.capabilities", lambda _: Capabilities(mode, outputs))  # type: ignore[arg-type]
     got = engine(model, data, matrices)
     assert np.abs(got - plain(model, data, matrices)).max() < 1e-9
 
@@ -109,14 +111,14 @@ def test_targets_anywhere(model: nn.Module) -> None:
 
 def test_branches_are_computed_only_where_they_differ() -> None:
     """Individual ablation: as many states at layer l as 1 + H (l + 1), not one per matrix."""
-    root = grow(individual())
+    root = build_tree(individual())
     assert [child.start for child in root.children] == [0] * HEADS + [1] * HEADS
     chain = [torch.ones(SHAPE)]
     for place in range(LAYERS * HEADS):
         chain.append(chain[-1].clone())
         chain[-1].view(-1)[place] = 0
     states = [0] * LAYERS
-    growing = [grow(chain)]
+    growing = [build_tree(chain)]
     while growing:
         branch = growing.pop()
         growing += branch.children
@@ -147,7 +149,7 @@ def test_recomputing_changes_no_gradient(
     recompute: Recompute, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Their hooks would hide from `count` what an MLP keeps.
-    monkeypatch.setattr("chg.activations.KEEP_THEIR_INPUT", set())
+    monkeypatch.setattr("chg.engine.activations.KEEP_THEIR_INPUT", set())
     batch = collate(ragged_data().rows, 0)
     for family in ("gpt2", "llama_grouped", "gpt_neox"):
         model = make_model(family).double()
@@ -178,14 +180,14 @@ def test_recomputing_says_where_it_cannot() -> None:
 
 
 def test_logits_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("chg.objectives.PIECE", 3)
+    monkeypatch.setattr("chg.engine.log_probs.PIECE", 3)
     test_the_gradient_is_that_of_a_plain_pass(make_model("gpt2").double())
     test_targets_anywhere(make_model("gpt2").double())
 
 
 def test_an_interruption_leaves_the_model_as_it_was() -> None:
     model = make_model("llama").double()
-    ability(model)
+    capabilities(model)
     before = hooks(model)
 
     def interrupt(_: float) -> None:
@@ -209,7 +211,7 @@ def test_gates_under_other_gates(model: nn.Module, known: bool) -> None:
     """A context of the user's own stays in force below the engine."""
     outer = torch.full(SHAPE, 0.5)
     if known:
-        assert ability(model).mode == "inside"
+        assert capabilities(model).mode == "inside"
     data, matrices = ragged_data(), individual()
     with gated(model, outer):
         got = engine(model, data, matrices)
@@ -230,7 +232,8 @@ def test_state_space_of_the_slab_is_bounded() -> None:
     with partial_forward(model) as forward:
         assert forward is not None
         sizes = [
-            len(matrices) for matrices, _ in score_tree(forward, grow(list(gates)), gates, batch, 6)
+            len(matrices)
+            for matrices, _ in score_tree(forward, build_tree(list(gates)), gates, batch, 6)
         ]
     assert max(sizes) <= 2
     assert sum(sizes) == len(gates)
@@ -262,11 +265,11 @@ def test_a_common_beginning_is_computed_once(model: nn.Module) -> None:
 
 
 def test_which_families_share_beginnings(model: nn.Module) -> None:
-    assert ability(model).shareable > 0
+    assert capabilities(model).max_shared_length > 0
 
 
 def test_a_window_of_attention_limits_sharing() -> None:
-    assert ability(make_model("mistral", sliding_window=7)).shareable == 7
+    assert capabilities(make_model("mistral", sliding_window=7)).max_shared_length == 7
 
 
 @settings(max_examples=25, deadline=None)

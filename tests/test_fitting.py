@@ -11,16 +11,17 @@ import torch
 from torch import Tensor
 
 from chg import HeadGates, fit_gates
-from chg.builtin.planted import planted_model
-from chg.config import FitConfig
-from chg.data.batches import MicroBatch, collate
-from chg.data.planted import copy_rows
+from chg.config.fitting import FitConfig
+from chg.data.batches import collate
+from chg.engine.engine import logprobs_of_fits
 from chg.errors import ConfigError, DivergedError, MemoryRunsOutError
-from chg.fitting import nll_loss, total_updates, update_batches
-from chg.gate_wrapper import frozen, gated
-from chg.objectives import contrast_objective, gate_regulariser, logprobs_of_fits
-from chg.optimiser import GateOptimiser, Update, optimise_gates, starting_logits
-from chg.selftest.plain import mean_logprob
+from chg.fitting.losses import contrast_objective, gate_regularizer, nll_loss
+from chg.fitting.optimizer import GateOptimizer, Update, optimise_gates, starting_logits
+from chg.fitting.updates import MicroBatch, total_updates, update_batches
+from chg.gating.gate_wrapper import gated
+from chg.models.modes import frozen
+from chg.selftest.naive import mean_logprob
+from chg.selftest.planted import copy_rows, planted_model
 from test_ablation import ragged_data
 from tiny_models import HEADS, LAYERS, compute_in_float64, make_model
 
@@ -104,8 +105,8 @@ def test_logits_stay_inside_unless_the_paper_is_reproduced() -> None:
 
 def test_regulariser() -> None:
     logits = torch.tensor([[[1.0, 2.0], [-9.0, 9.0]], [[0.0, 0.0], [0.0, 4.0]]])
-    assert torch.equal(gate_regulariser(logits), torch.tensor([0.75, 1.0]))
-    assert torch.equal(gate_regulariser(logits, per_head=True), torch.tensor([3.0, 4.0]))
+    assert torch.equal(gate_regularizer(logits), torch.tensor([0.75, 1.0]))
+    assert torch.equal(gate_regularizer(logits, per_head=True), torch.tensor([3.0, 4.0]))
 
 
 def test_contrast_objective_is_bounded_below_only() -> None:
@@ -237,7 +238,7 @@ def test_memory_that_runs_out_halves_the_fits_first(caplog: pytest.LogCaptureFix
 
     ends = []
     for loss in (plain, small_memory):
-        optimiser = GateOptimiser(model, start, FitConfig())
+        optimiser = GateOptimizer(model, start, FitConfig())
         optimiser.run(update_batches(data, FitConfig(), 3), 3, loss, lambda _: None)
         ends.append(optimiser.logits_of_heads())
     assert torch.allclose(*ends, atol=1e-3)
@@ -258,7 +259,7 @@ def test_memory_that_runs_out_halves_the_rows_and_changes_no_gradient(
             raise torch.OutOfMemoryError("device out of memory")
         return logprobs_of_fits(*args)
 
-    monkeypatch.setattr("chg.fitting.logprobs_of_fits", small_memory)
+    monkeypatch.setattr("chg.fitting.losses.logprobs_of_fits", small_memory)
     got = fit_gates(model, data, max_steps=4, show_progress=False)
     assert torch.allclose(expected.gates.logits, got.gates.logits, atol=1e-3)
     assert caplog.text.count("memory ran out") == 2  # 4 rows, 2 rows, and never tried again
@@ -268,6 +269,6 @@ def test_memory_that_runs_out_halves_the_rows_and_changes_no_gradient(
     def no_memory(*_: Any) -> Tensor:
         raise torch.OutOfMemoryError("device out of memory")
 
-    monkeypatch.setattr("chg.fitting.logprobs_of_fits", no_memory)
+    monkeypatch.setattr("chg.fitting.losses.logprobs_of_fits", no_memory)
     with pytest.raises(MemoryRunsOutError, match="a single row"):
         fit_gates(model, data, max_steps=4, show_progress=False)

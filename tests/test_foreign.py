@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from chg import ablate_heads, evaluate, find_head_sites, fit_contrastive, fit_gates, inspect_model
-from chg.architectures import input_device
 from chg.errors import ArchitectureError
-from chg.foreign import stock_model
-from chg.gate_wrapper import attach, gated, get_attention_module
+from chg.gating.gate_wrapper import attach, gated, get_attention_module
+from chg.models.describe import input_device
+from chg.models.unwrap import unwrap_model
 from local_hub import make_tokenizer
 from test_ablation import ragged_data
 from test_gate_wrapper import logits, tokens
@@ -77,10 +77,10 @@ def test_every_job_takes_them(wrapping: str, tmp_path: Path) -> None:
     assert torch.allclose(figures(wrapped), figures(plain), atol=1e-4)
     assert [s.path for s in find_head_sites(wrapped)] == [s.path for s in find_head_sites(plain)]
     assert inspect_model(wrapped).projections == inspect_model(plain).projections
-    layer = stock_model(wrapped).model.layers[1]  # type: ignore[union-attr, index]
+    layer = unwrap_model(wrapped).model.layers[1]  # type: ignore[union-attr, index]
     assert get_attention_module(wrapped, 1) is layer.self_attn  # type: ignore[union-attr]
     with gated(wrapped, GATES):
-        assert (logits(stock_model(wrapped), tokens()) - under(plain, GATES)).abs().max() < 1e-4
+        assert (logits(unwrap_model(wrapped), tokens()) - under(plain, GATES)).abs().max() < 1e-4
 
 
 def figures(model: Any) -> Tensor:
@@ -165,10 +165,10 @@ def test_hooked_transformer_is_refused() -> None:
 )
 def test_what_holds_no_stock_model_is_refused(model: Any, message: str) -> None:
     with pytest.raises(ArchitectureError, match=message):
-        stock_model(model)
+        unwrap_model(model)
 
 
 def test_a_stock_model_is_itself() -> None:
     model = make_model("gpt2")
-    assert stock_model(model) is model
-    assert input_device(stock_model(torch.compile(model))) == torch.device("cpu")
+    assert unwrap_model(model) is model
+    assert input_device(unwrap_model(torch.compile(model))) == torch.device("cpu")

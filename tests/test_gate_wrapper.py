@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import chg
-from chg.architectures import find_head_sites
 from chg.errors import ArchitectureError, GateError
-from chg.gate_wrapper import attach, check_head_sites, frozen, gated, get_attention_module
+from chg.gating.check import check_head_sites
+from chg.gating.gate_wrapper import attach, gated, get_attention_module
+from chg.models.architectures import find_head_sites
+from chg.models.modes import frozen
 from tiny_models import HEADS, LAYERS, VOCAB, make_model
 
 README = Path(__file__).resolve().parents[1] / "README.md"
@@ -273,7 +275,7 @@ def test_unknown_architecture_shows_the_tree_and_the_call_that_registers_it() ->
 
 
 def test_the_call_in_the_readme_registers_an_architecture(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("chg.layouts._registered", {})
+    monkeypatch.setattr("chg.models.layouts._registered", {})
     model = Odd(model_type="mymodel")
     with pytest.raises(ArchitectureError, match=r'chg\.register_architecture\("mymodel"'):
         find_head_sites(model)
@@ -287,7 +289,7 @@ def test_the_call_in_the_readme_registers_an_architecture(monkeypatch: pytest.Mo
 def test_the_check_refuses_a_site_that_is_not_the_attention_output(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("chg.layouts._registered", {})
+    monkeypatch.setattr("chg.models.layouts._registered", {})
     model = make_model("llama_grouped")
     chg.register_architecture("llama", attention="self_attn", projection="nothing")
     with pytest.raises(ArchitectureError, match=r"looked for self_attn\.nothing"):
@@ -295,7 +297,7 @@ def test_the_check_refuses_a_site_that_is_not_the_attention_output(
 
 
 def test_the_check_refuses_a_site_that_is_never_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("chg.layouts._registered", {})
+    monkeypatch.setattr("chg.models.layouts._registered", {})
     model = Odd(uses=0)
     chg.register_architecture("odd", attention="mixer", projection="out")
     with pytest.raises(ArchitectureError, match="not used in a forward pass"):
@@ -305,7 +307,7 @@ def test_the_check_refuses_a_site_that_is_never_used(monkeypatch: pytest.MonkeyP
 def test_layers_that_run_more_than_once_are_gated_every_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("chg.layouts._registered", {})
+    monkeypatch.setattr("chg.models.layouts._registered", {})
     model = Odd(uses=2)
     chg.register_architecture("odd", attention="mixer", projection="out")
     with gated(model, torch.zeros(LAYERS, HEADS)):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from chg import HeadGates
 from chg.errors import GateFileError, OutputError
-from chg.gates import count_gates
+from chg.gating.gates import count_gates
 
 FORMS = ["pt", "safetensors"]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import re
 import subprocess
 import sys
@@ -14,36 +13,6 @@ from packaging.version import Version
 import chg
 
 ROOT = Path(__file__).resolve().parents[1]
-ORDER = [
-    {"errors"},
-    {"activations", "config", "eager", "files", "foreign", "layouts", "progress"},
-    {"architectures", "gates", "builtin"},
-    {"projections"},
-    {"branches", "gate_wrapper", "precision", "loading", "provenance", "taxonomy"}
-    | {"results", "contrast_results"},
-    {"data"},
-    {"references"},
-    {"partial_forward"},
-    {"objectives"},
-    {"engine"},
-    {"ability"},
-    {"evaluation", "inspection", "memory", "optimiser"},
-    {"estimate", "contrast_figures"},
-    {"fitting", "ablation", "contrastive"},
-    {"causal_check", "statistics"},
-    {"study_folder"},
-    {"stages", "held_out"},
-    {"study_table"},
-    {"studies"},
-    {"validation"},
-    {"report", "tracking"},
-    {"pipeline"},
-    {"selftest"},
-    {"cli"},
-]
-"""Modules from left to right; each imports only from its left, or from its own package."""
-SHOWN_BY = {("studies", "report")}
-"""A study shows itself: its methods load the pictures when they are called."""
 
 
 def test_every_public_name_resolves() -> None:
@@ -77,28 +46,6 @@ def test_the_oldest_transformers_that_is_promised_is_the_one_tested() -> None:
     assert promised is not None
     assert tested is not None
     assert Version(promised[1]) == Version(tested[1])
-
-
-def test_modules_import_only_from_their_left() -> None:
-    level = {name: i for i, names in enumerate(ORDER) for name in names}
-    package = ROOT / "src" / "chg"
-    for file in package.rglob("*.py"):
-        parts = file.relative_to(package).with_suffix("").parts
-        own = parts[0]
-        if own in ("__init__", "__main__"):
-            continue
-        assert own in level, f"{own} has no place in the order"
-        for imported in _imports(file):
-            if imported != own and (own, imported) not in SHOWN_BY:
-                assert level[imported] < level[own], f"{own} imports {imported}"
-
-
-def _imports(file: Path) -> set[str]:
-    found = set()
-    for node in ast.walk(ast.parse(file.read_text())):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("chg."):
-            found.add((node.module or "").split(".")[1])
-    return found
 
 
 def test_modules_stay_readable() -> None:

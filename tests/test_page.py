@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from chg.report import Study
 from chg.report.page import render_page, save_page
 from chg.report.page_data import heads_csv
 from chg.report.palette import DARK_ROLE_COLOURS, ROLE_COLOURS
-from chg.studies import Study
 from example_study import SCORES, example_study
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")

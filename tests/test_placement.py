@@ -12,10 +12,10 @@ from accelerate import cpu_offload, disk_offload
 from torch import Tensor, nn
 
 from chg import load_model
-from chg.architectures import find_head_sites
-from chg.eager import uncompiled
 from chg.errors import ArchitectureError
-from chg.gate_wrapper import attach, gated
+from chg.gating.gate_wrapper import attach, gated
+from chg.models.architectures import find_head_sites
+from chg.models.modes import uncompiled
 from local_hub import make_gpt2
 from test_gate_wrapper import logits, tokens
 from tiny_models import HEADS, LAYERS, make_model

@@ -7,9 +7,8 @@ import pytest
 import torch
 
 from chg import ablate_heads, classify_heads, fit_gates
-from chg.builtin.planted import D_HEAD, HARMFUL, HELPFUL, ROLES, planted_model
-from chg.data.planted import copy_rows
-from chg.selftest.plain import mean_logprob
+from chg.selftest.naive import mean_logprob
+from chg.selftest.planted import D_HEAD, HARMFUL, HELPFUL, ROLES, copy_rows, planted_model
 
 ROWS = 256  # 3 epochs of batches of 4: the specification's defaults make 192 updates
 

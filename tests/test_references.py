@@ -13,21 +13,22 @@ from torch import Tensor, nn
 
 import chg
 from chg import HeadGates, ablate_heads, fit_contrastive, fit_gates
-from chg.ability import ability, partial_forward
-from chg.architectures import find_head_sites
-from chg.builtin.planted import planted_model
-from chg.cli import main
-from chg.config import AblationKind, ContrastConfig
-from chg.data.batches import collate, collate_shared
+from chg.cli.main import main
+from chg.config.choices import AblationKind
+from chg.config.fitting import ContrastConfig
+from chg.data.batches import collate, pack_shared_prefix
 from chg.data.partners import with_partners
-from chg.data.planted import copy_rows
 from chg.data.tokens import TokenData, TokenRow
+from chg.engine.capabilities import capabilities
+from chg.engine.engine import logprobs_of_fits, partial_forward
+from chg.engine.evaluation import evaluate_gates
 from chg.errors import ConfigError, DataError, GateError
-from chg.evaluation import evaluate_gates
-from chg.gate_wrapper import frozen, gated
-from chg.objectives import logprobs_of_fits
-from chg.optimiser import starting_logits
-from chg.references import Reference, make_reference
+from chg.fitting.optimizer import starting_logits
+from chg.gating.gate_wrapper import gated
+from chg.gating.references import Reference, make_reference
+from chg.models.architectures import find_head_sites
+from chg.models.modes import frozen
+from chg.selftest.planted import copy_rows, planted_model
 from test_ablation import ragged_data
 from test_architectures import build
 from test_engine import few_shot
@@ -176,7 +177,7 @@ def test_every_head_replaced_alone(name: str, kind: AblationKind, per_position: 
 
 
 def test_what_the_models_are_there_for() -> None:
-    modes = [ability(make(name)).mode for name in MODELS]
+    modes = [capabilities(make(name)).mode for name in MODELS]
     assert modes == ["inside"] * 4 + ["layers"] + ["whole"] * 2
 
 
@@ -265,7 +266,7 @@ def test_the_gradient_of_a_fit(kind: AblationKind, per_position: bool, with_engi
 
 def test_rows_that_share_a_beginning_have_its_means_too() -> None:
     model, data = make("gpt2"), few_shot()
-    assert ability(model).shareable
+    assert capabilities(model).max_shared_length
     reference = make_reference(model, data, "mean", per_position=True)
     expected = by_hand(model, data, "mean", True)
     for gates, score in zip(
@@ -274,7 +275,7 @@ def test_rows_that_share_a_beginning_have_its_means_too() -> None:
         strict=True,
     ):
         assert np.abs(score.logprob_sums - plain(model, data, expected, gates)).max() < 1e-9
-    assert collate_shared(with_partners(data, 0).rows[:2], 12).reference_ids is None
+    assert pack_shared_prefix(with_partners(data, 0).rows[:2], 12).reference_ids is None
 
 
 def test_positions_that_the_reference_rows_lack_take_the_mean_of_all() -> None:

@@ -14,7 +14,7 @@ from matplotlib.image import imread
 from chg import AblationResult, AnalysisConfig, HeadGates, analyze, classify_heads
 from chg.errors import ConfigError, GateError, ResultsError
 from chg.report.drawing import colour_limit, ticks
-from chg.results import HeadScore, Step
+from chg.results.ablation import HeadScore, Step
 
 
 def make_result(layers: int, heads: int) -> AblationResult:

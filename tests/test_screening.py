@@ -12,15 +12,15 @@ import torch
 from torch import nn
 
 from chg import ablate_heads, load_model
-from chg.cli import main
-from chg.config import AblationConfig
-from chg.data import load_data
+from chg.cli.main import main
+from chg.config.ablation import AblationConfig
+from chg.data.loading import load_data
 from chg.data.tokens import TokenData
+from chg.engine.evaluation import evaluate_gates
 from chg.errors import ConfigError
-from chg.evaluation import evaluate_gates
-from chg.gates import HeadGates
-from chg.precision import multiplying_in
-from chg.results import AblationResult
+from chg.gating.gates import HeadGates
+from chg.models.modes import matmul_dtype
+from chg.results.ablation import AblationResult
 from test_ablation import ragged_data
 from test_engine import individual
 from tiny_models import make_model
@@ -98,7 +98,7 @@ def test_controls_cancel_and_change_nothing_in_exact_arithmetic(model: nn.Module
 def test_precision_is_put_back() -> None:
     model = make_model("gpt2")
     before = {name: (id(p), p.dtype) for name, p in model.named_parameters()}
-    with multiplying_in(model, torch.bfloat16):
+    with matmul_dtype(model, torch.bfloat16):
         inside = {name: p.dtype for name, p in model.named_parameters()}
         out = model.transformer(torch.tensor([[1, 2, 3]])).last_hidden_state
     assert inside["transformer.h.0.mlp.c_fc.weight"] == torch.bfloat16

@@ -14,8 +14,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from chg.cli import main
-from chg.selftest import checks, run_selftest
+from chg.cli.main import main
+from chg.selftest import checks
+from chg.selftest.run import run_selftest
 
 
 def test_it_passes_end_to_end_as_a_command_without_a_network() -> None:
@@ -30,7 +31,7 @@ def test_it_passes_end_to_end_as_a_command_without_a_network() -> None:
     command = [sys.executable, "-c", code]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout + result.stderr
-    assert f"{len(checks.TESTS)} of {len(checks.TESTS)} checks passed in " in result.stdout
+    assert f"{len(checks.CHECKS)} of {len(checks.CHECKS)} checks passed in " in result.stdout
     first, second, *_ = result.stdout.splitlines()
     assert "torch 2." in first
     assert "transformers " in first
@@ -41,9 +42,9 @@ def test_it_passes_end_to_end_as_a_command_without_a_network() -> None:
 
 def only(monkeypatch: pytest.MonkeyPatch, *beginnings: str) -> None:
     """Leave in the self-test only checks whose names begin so."""
-    chosen = tuple(test for test in checks.TESTS if test.name.startswith(beginnings))
+    chosen = tuple(test for test in checks.CHECKS if test.name.startswith(beginnings))
     assert chosen
-    monkeypatch.setattr(checks, "TESTS", chosen)
+    monkeypatch.setattr(checks, "CHECKS", chosen)
 
 
 def failing(monkeypatch: pytest.MonkeyPatch, *beginnings: str) -> dict[str, str]:
@@ -56,7 +57,7 @@ def test_gates_at_the_wrong_site(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The input of GPT-2's query, key and value projection is as wide, but holds no heads."""
-    from chg import gate_wrapper
+    from chg.gating import gate_wrapper
 
     real = gate_wrapper.find_head_sites
 
@@ -85,14 +86,14 @@ def test_gates_rounded_to_half_precision(monkeypatch: pytest.MonkeyPatch) -> Non
         scaled: Tensor = site.per_head(heads).bfloat16() * gates[..., None]
         return scaled.to(heads.dtype).view_as(heads)
 
-    monkeypatch.setattr("chg.gate_wrapper.scale_heads", rounded)
+    monkeypatch.setattr("chg.gating.hooks.scale_heads", rounded)
     found = failing(monkeypatch, "gates of 1", "gates = in weights")
     assert len(found) == 6
     assert all("gates of 1 changed the logits" in text for text in found.values())
 
 
 def test_hooks_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
-    from chg.gate_wrapper import AttachedGates
+    from chg.gating.hooks import AttachedGates
 
     monkeypatch.setattr(AttachedGates, "remove", lambda _self: None)
     assert len(failing(monkeypatch, "left behind")) == 3
@@ -102,20 +103,20 @@ def test_flags_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     def freeze(model: nn.Module) -> Any:
         return nullcontext(model.eval())
 
-    monkeypatch.setattr("chg.optimiser.frozen", freeze)
+    monkeypatch.setattr("chg.fitting.optimizer.frozen", freeze)
     assert set(failing(monkeypatch, "left behind").values()) == {"changed: training"}
 
 
 def test_an_engine_that_is_a_little_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    from chg import ablation
+    from chg.ablation import ablate
 
-    real = ablation.evaluate_gates
+    real = ablate.evaluate_gates
 
     def off(*arguments: Any, **settings: Any) -> Any:
         scores = real(*arguments, **settings)
         return [replace(one, logprob_sums=one.logprob_sums * 1.01) for one in scores]
 
-    monkeypatch.setattr(ablation, "evaluate_gates", off)
+    monkeypatch.setattr(ablate, "evaluate_gates", off)
     assert len(failing(monkeypatch, "ablation")) == 4
 
 
@@ -130,24 +131,24 @@ def test_a_gradient_that_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_roles_from_fits_that_are_swapped(monkeypatch: pytest.MonkeyPatch) -> None:
-    from chg.selftest import workbench
-    from chg.taxonomy import classify_heads
+    from chg.results.roles import classify_heads
+    from chg.selftest import fixtures
 
     monkeypatch.setattr(
-        workbench, "classify_heads", lambda retention, removal: classify_heads(removal, retention)
+        fixtures, "classify_heads", lambda retention, removal: classify_heads(removal, retention)
     )
     assert failing(monkeypatch, "role") == {"roles of the others": "0 irrelevant"}
 
 
 def test_duplicates_that_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
     """A model without any, and a study that sees none."""
-    from chg.builtin.planted import planted_model
-    from chg.selftest import workbench
+    from chg.selftest import fixtures
+    from chg.selftest.planted import planted_model
 
-    roles = np.full((workbench.SEEDS, 2, 4), "facilitating")
+    roles = np.full((fixtures.SEEDS, 2, 4), "facilitating")
     blind = SimpleNamespace(roles=roles, agreement=SimpleNamespace(redundant=()))
-    monkeypatch.setattr(workbench, "redundant_model", planted_model)
-    monkeypatch.setattr(workbench, "study", lambda *_, **__: blind)
+    monkeypatch.setattr(fixtures, "redundant_model", planted_model)
+    monkeypatch.setattr(fixtures, "study", lambda *_, **__: blind)
     found = failing(monkeypatch, "ablating duplicate L0H0", "L0H", "just one", "redundant")
     assert float(found.pop("ablating duplicate L0H0")) < -1
     assert found == {
@@ -159,10 +160,10 @@ def test_duplicates_that_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_contrastive_sides_that_are_mixed_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    from chg.selftest import workbench
+    from chg.selftest import fixtures
 
-    monkeypatch.setattr(workbench, "RETAINED", range(8, 16))
-    monkeypatch.setattr(workbench, "FORGOTTEN", range(0, 8))
+    monkeypatch.setattr(fixtures, "RETAINED", range(8, 16))
+    monkeypatch.setattr(fixtures, "FORGOTTEN", range(0, 8))
     found = failing(monkeypatch, "contrast")
     assert set(found) == {"contrast, keeps L0H0", "contrast, closes L1H2"}
 
@@ -171,8 +172,8 @@ def test_an_error_is_a_failed_check_and_the_others_go_on(monkeypatch: pytest.Mon
     def broken(_bench: object) -> Any:
         raise ValueError("a [b] c")
 
-    first, *rest = (test for test in checks.TESTS if test.name.startswith("gates of 1"))
-    monkeypatch.setattr(checks, "TESTS", (replace(first, find=broken), *rest))
+    first, *rest = (test for test in checks.CHECKS if test.name.startswith("gates of 1"))
+    monkeypatch.setattr(checks, "CHECKS", (replace(first, find=broken), *rest))
     seen: list[bool] = []
     done = run_selftest(lambda check: seen.append(check.passed))
     assert done[0].found == "ValueError: a [b] c"

@@ -257,7 +257,7 @@ def test_the_readmes_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     """As it stands, but for fewer updates and without pictures."""
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("chg.pipeline.save_figures", lambda *_: [])
+    monkeypatch.setattr("chg.report.folder.save_figures", lambda *_: [])
     names: dict[str, Any] = {}
     exec(re.sub(r"max_steps=\d+", "max_steps=2", blocks[0]), names)
     assert len(names["study"].heads) == 32

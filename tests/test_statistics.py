@@ -9,13 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
-from chg.statistics import (
+from chg.results.agreement import (
     agreement_of,
     bootstrap_interval,
     rank_correlation,
     redundant_groups,
 )
-from chg.taxonomy import classify_heads, role_over_seeds, role_shares
+from chg.results.roles import classify_heads, role_over_seeds, role_shares
 
 
 def test_bootstrap_interval_covers_the_mean_as_often_as_it_says() -> None:

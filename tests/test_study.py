@@ -20,16 +20,24 @@ from torch import Tensor
 
 import chg
 from chg import HeadGates, Study, StudyConfig, fit_gates, study, validate
-from chg.builtin.planted import DUPLICATES, HELPFUL, ROLES, SINGLE, planted_model, redundant_model
 from chg.cli.main import main
-from chg.config import FitConfig
-from chg.data.planted import copy_rows
+from chg.config.fitting import FitConfig
 from chg.errors import ChgError, ConfigError, DataError, OutputError, ResultsError
-from chg.fitting import nll_loss, update_batches
-from chg.gate_wrapper import gated
-from chg.optimiser import GateOptimiser, Schedule, Update, starting_logits
-from chg.study_folder import StudyFolder
-from chg.taxonomy import SCORES
+from chg.fitting.losses import nll_loss
+from chg.fitting.optimizer import GateOptimizer, Schedule, Update, starting_logits
+from chg.fitting.updates import update_batches
+from chg.gating.gate_wrapper import gated
+from chg.results.roles import SCORES
+from chg.selftest.planted import (
+    DUPLICATES,
+    HELPFUL,
+    ROLES,
+    SINGLE,
+    copy_rows,
+    planted_model,
+    redundant_model,
+)
+from chg.studies.folder import StudyFolder
 from test_ablation import ragged_data
 from tiny_models import HEADS, LAYERS, make_model
 
@@ -41,7 +49,7 @@ def optimised(fits: list[int], updates: int = 8, **settings: Any) -> tuple[Tenso
     """Logits of some of four fits on a random model, run together."""
     model, data = make_model("llama_grouped"), ragged_data()
     start = torch.cat([starting_logits(FitConfig(seed=i), (LAYERS, HEADS)) for i in range(4)])
-    optimiser = GateOptimiser(
+    optimiser = GateOptimizer(
         model, start[fits], FitConfig(), lambdas=LAMBDAS[fits], schedule=Schedule(0.05), **settings
     )
     seen: list[Update] = []
@@ -77,7 +85,7 @@ def test_a_settled_fit_stops_alone_and_keeps_its_gates() -> None:
     start = torch.zeros(2, 2, 4)
     ends = []
     for settle in (True, False):
-        optimiser = GateOptimiser(
+        optimiser = GateOptimizer(
             model, start, FitConfig(), lambdas=torch.tensor([1.0, 0.0]), settle=settle,
             schedule=Schedule(0.05, 1.0),
         )  # fmt: skip
@@ -212,7 +220,7 @@ def _run(folder: Path, **settings: Any) -> Study:
     """A small study in a folder, without pictures, which take longer than all the rest."""
     settings = {**SMALL, "checkpoint_every": 10, "eval_rows": 40, **settings}
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("chg.pipeline.save_figures", lambda *_: [])
+        patched.setattr("chg.report.folder.save_figures", lambda *_: [])
         return study(
             planted_model(), copy_rows(64), held_out=copy_rows(40, 5), out=folder, **settings
         )
@@ -277,7 +285,7 @@ def test_a_killed_process_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         time.sleep(0.01)
     killed.send_signal(signal.SIGKILL)
     assert killed.wait() == -signal.SIGKILL
-    monkeypatch.setattr("chg.pipeline.save_figures", lambda *_: [])
+    monkeypatch.setattr("chg.report.folder.save_figures", lambda *_: [])
     assert main([*command, str(tmp_path / "killed"), "--resume"]) == 0
     settings = str(tmp_path / "killed" / "config.yaml")
     whole = str(tmp_path / "whole")

@@ -13,8 +13,9 @@ import pytest
 from matplotlib.figure import Figure
 
 from chg.errors import ResultsError
+from chg.report import save_figures
 from chg.report.palette import ROLE_COLOURS
-from chg.report.study_figures import FIGURES, save_figures
+from chg.report.study_figures import FIGURES
 from example_study import example_study
 
 

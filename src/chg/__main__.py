@@ -1,5 +1,7 @@
 """`python -m chg`."""
 
+from __future__ import annotations
+
 import sys
 
 from chg.cli import main

@@ -1,1 +1,7 @@
-"""What ships with the package: word and random-token tasks, and a model trained on them."""
+"""The model and the tasks that ship."""
+
+from chg.builtin.tasks import builtin_rows
+
+__all__ = [
+    "builtin_rows",
+]

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from chg.cli.common import ReferenceData, figure, print_table, say
 from chg.cli.parsing import flat_settings
-from chg.config import AblationConfig, DataConfig, ModelConfig
+from chg.cli.terminal import format_number, print_table, say
+from chg.config import AblationConfig, AblationData, DataConfig, ModelConfig, ReferenceData
 
 if TYPE_CHECKING:
     from chg.results import AblationResult
+
 
 EXAMPLES = """\
   chg ablate --model gpt2 --gates gates_init.pt --output ablation_results.json
@@ -19,7 +20,6 @@ EXAMPLES = """\
   chg ablate --model gpt2 --mode sequential --ablation_order backward --output backward.json"""
 
 SHOWN = 5
-DEFAULT_LIMIT = 256
 
 
 @dataclass(frozen=True)
@@ -36,17 +36,6 @@ class Output:
     """No progress bar and no log, only results, warnings and errors."""
     config: str | None = None
     """YAML file of settings by flag name; flags override it."""
-
-
-@dataclass(frozen=True)
-class AblationData(DataConfig):
-    """Which rows, and which of their tokens are scored."""
-
-    dataset_split: str = "auto"
-    """Split, slices allowed: validation[:100]; auto is validation where there is one, else
-    train."""
-    limit: int | None = DEFAULT_LIMIT
-    """Use at most this many rows, drawn with the seed; 0 is all."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +62,7 @@ def run(command: Command) -> None:
         load_inputs,
         load_reference,
     )
-    from chg.data.loading import load_prompts
+    from chg.data import load_prompts
     from chg.files import ensure_writable
 
     out = ensure_writable(command.output.output)
@@ -130,5 +119,8 @@ def _print(result: AblationResult) -> None:
     print_table(
         "most important and most anti-important heads (nats per token)",
         ("head", "score", "stderr"),
-        [(result.name(h.layer, h.head), f"{h.score:+.4f}", figure(h.stderr)) for h in chosen],
+        [
+            (result.name(h.layer, h.head), f"{h.score:+.4f}", format_number(h.stderr))
+            for h in chosen
+        ],
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from chg.cli.common import Output, say
+from chg.cli.terminal import Output, say
 from chg.config import AnalysisConfig
 
 EXAMPLES = """\

@@ -6,16 +6,28 @@ import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from chg.cli.common import require_gate_file_name
 from chg.cli.parsing import flat_settings
-from chg.config import DEFAULT_DATASET, ContrastConfig, DataConfig, ModelConfig
+from chg.cli.terminal import require_gate_file_name
+from chg.config import (
+    DEFAULT_DATASET,
+    ContrastConfig,
+    DataConfig,
+    ForgetData,
+    ModelConfig,
+    RetainData,
+    SharedData,
+    TupleData,
+)
 from chg.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from chg.contrastive import ContrastResult
-    from chg.data.tuples import MatchedSplit
+    from chg.data import MatchedSplit
+    from chg.fitting import ContrastResult
+
+logger = logging.getLogger(__name__)
+
 
 EXAMPLES = """\
   chg contrast --model builtin:tiny --retain_dataset builtin:instruction \\
@@ -26,8 +38,6 @@ EXAMPLES = """\
 
 EACH = "each"
 """What `--hold_out` takes for every task in turn."""
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -42,73 +52,6 @@ class Output:
     """No progress bar and no log, only results, warnings and errors."""
     config: str | None = None
     """YAML file of settings by flag name; flags override it."""
-
-
-@dataclass(frozen=True)
-class RetainData:
-    """The behaviour to keep."""
-
-    retain_dataset: str | None = None
-    """Hub name, local folder or file, or builtin:...; wikitext if not given."""
-    retain_dataset_config: str | None = None
-    """Configuration of the dataset; wikitext takes wikitext-2-raw-v1 if none is given."""
-    retain_dataset_split: str = "train"
-    """Split, slices allowed."""
-    retain_text_column: str | None = None
-    """Column of plain text: every token but the first is scored (default: text)."""
-    retain_prompt_column: str | None = None
-    """Column of prompts, read but not scored (default: prompt)."""
-    retain_target_column: str | None = None
-    """Column of targets: only their tokens are scored (default: target)."""
-
-
-@dataclass(frozen=True)
-class ForgetData:
-    """The behaviour to lose."""
-
-    forget_dataset: str | None = None
-    """Hub name, local folder or file, or builtin:... Must be given, unless --tuples_dataset is."""
-    forget_dataset_config: str | None = None
-    """Configuration of the dataset."""
-    forget_dataset_split: str = "train"
-    """Split, slices allowed."""
-    forget_text_column: str | None = None
-    """Column of plain text: every token but the first is scored (default: text)."""
-    forget_prompt_column: str | None = None
-    """Column of prompts, read but not scored (default: prompt)."""
-    forget_target_column: str | None = None
-    """Column of targets: only their tokens are scored (default: target)."""
-
-
-@dataclass(frozen=True)
-class TupleData:
-    """Both at once: rows with retain_prompt, retain_target, forget_prompt and forget_target."""
-
-    tuples_dataset: str | None = None
-    """Matched tuples, paired row by row, in place of --retain_dataset and --forget_dataset: hub
-    name, local folder or file, or builtin:format."""
-    tuples_dataset_config: str | None = None
-    """Configuration of the dataset."""
-    tuples_dataset_split: str = "train"
-    """Split, slices allowed."""
-    hold_out: str | None = None
-    """Leave this task out of fitting and measure on it as well; each does every task in turn."""
-    task_column: str = "task"
-    """Column that says which task a tuple is of."""
-
-
-@dataclass(frozen=True)
-class SharedData:
-    """What holds for the rows of both sides."""
-
-    separator: str = " "
-    """Put between prompt and target where neither brings white space."""
-    chat_template: bool = False
-    """Wrap each prompt as a user's turn in the tokenizer's chat template."""
-    max_length: int = 512
-    """Cut rows to this many tokens."""
-    limit: int | None = None
-    """Use at most this many rows (tuples) of either side, drawn with the seed; 0 is all."""
 
 
 @dataclass(frozen=True)
@@ -192,8 +135,8 @@ def _require_one_kind_of_data(command: Command) -> None:
 
 def _fit_two_sets(command: Command, model: Any, tokenizer: Any) -> ContrastResult:
     from chg.cli.inputs import fit_to_context, for_ablation
-    from chg.contrastive import fit_contrastive
-    from chg.data.loading import load_data, load_held_out
+    from chg.data import load_data, load_held_out
+    from chg.fitting import fit_contrastive
 
     seed, rows = command.fit.seed, command.fit.eval_rows
     sides = {}
@@ -215,7 +158,7 @@ def _fit_two_sets(command: Command, model: Any, tokenizer: Any) -> ContrastResul
 
 def _fit_tuples(command: Command, model: Any, tokenizer: Any) -> Iterator[ContrastResult]:
     """A result for each task held out, as it comes."""
-    from chg.contrastive import fit_matched
+    from chg.fitting import fit_matched
 
     # All of them before the first fit, so that what cannot be held out is refused at once.
     for split in list(_splits(command, model, tokenizer)):
@@ -226,7 +169,7 @@ def _fit_tuples(command: Command, model: Any, tokenizer: Any) -> Iterator[Contra
 
 def _splits(command: Command, model: Any, tokenizer: Any) -> Iterator[MatchedSplit]:
     from chg.cli.inputs import fit_to_context
-    from chg.data.tuples import load_held_out_tuples, load_tuples, split_tuples
+    from chg.data import load_held_out_tuples, load_tuples, split_tuples
 
     config = fit_to_context(tuples_config(command), model)
     column, seed = command.tuples.task_column, command.fit.seed

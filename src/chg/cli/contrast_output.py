@@ -9,16 +9,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from chg.cli.common import figure, print_table, say
-from chg.contrast_results import (
-    ContrastFit,
-    ContrastResults,
-    ContrastRun,
-    SideFigures,
-    mean_and_spread,
-)
-from chg.contrastive import ContrastResult
-from chg.files import atomic_path, ensure_writable
+from chg.cli.terminal import format_number, print_table, say
+from chg.files import ensure_writable
+from chg.fitting import ContrastResult
+from chg.results import ContrastFit, ContrastResults, ContrastRun, SideMetrics, mean_and_spread
 
 logger = logging.getLogger(__name__)
 
@@ -53,11 +47,10 @@ class ContrastFiles:
             runs.append(result.reversed.run)
             self._save(result.reversed, out.with_name(f"{out.stem}.reversed{out.suffix}"))
         if len(result.run.alphas) > 1:
-            from chg.report.tradeoff import save, tradeoff
+            from chg.report import save_tradeoff
 
             picture = out.with_name(f"{out.stem}.tradeoff.png")
-            with atomic_path(picture) as temporary:
-                save(tradeoff(runs), temporary)
+            save_tradeoff(runs, picture)
             say(f"wrote {picture}")
 
     def _save(self, result: ContrastResult, path: Path) -> None:
@@ -129,17 +122,17 @@ def _print_run(result: ContrastResult, *, both: bool) -> None:
         )
 
 
-def _print_sides(title: str, retain: SideFigures, forget: SideFigures) -> None:
+def _print_sides(title: str, retain: SideMetrics, forget: SideMetrics) -> None:
     rows = []
     for name, side in (("retain", retain), ("forget", forget)):
         nlls = (side.nll_before, side.nll_after, side.nll_thresholded)
         accuracies = (side.accuracy_before, side.accuracy_after, side.accuracy_thresholded)
-        rows.append((f"{name} NLL", *(figure(nll) for nll in nlls)))
+        rows.append((f"{name} NLL", *(format_number(nll) for nll in nlls)))
         rows.append((f"{name} accuracy", *(f"{accuracy:.1%}" for accuracy in accuracies)))
     print_table(title, ("", "before", "gated", "gates cut at 0.5"), rows)
 
 
-Measured = Callable[[ContrastFit], tuple[SideFigures | None, SideFigures | None]]
+Measured = Callable[[ContrastFit], tuple[SideMetrics | None, SideMetrics | None]]
 
 
 def _print_curve(title: str, run: ContrastRun, measured: Measured) -> None:
@@ -157,6 +150,6 @@ def _print_curve(title: str, run: ContrastRun, measured: Measured) -> None:
     print_table(f"accuracy, {title}", columns, rows)
 
 
-def _over(sides: Sequence[SideFigures]) -> str:
+def _over(sides: Sequence[SideMetrics]) -> str:
     mean, spread = mean_and_spread([side.accuracy_after for side in sides])
     return f"{mean:.1%} \u00b1 {spread:.1%}"

@@ -7,10 +7,11 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from chg.cli.common import say
+from chg.cli.terminal import say
 
 if TYPE_CHECKING:
-    from chg.studies import Study
+    from chg.report import Study
+
 
 EXAMPLES = """\
   chg demo
@@ -53,7 +54,7 @@ def run(command: Command) -> None:
     from chg.cli.study import Output as StudyOutput
     from chg.cli.study import load, where
     from chg.config import DataConfig, ModelConfig, StudyConfig
-    from chg.pipeline import study
+    from chg.studies import study
 
     settings = command.output
     folder = _free(settings.output_dir)
@@ -93,7 +94,7 @@ def _free(folder: str) -> Path:
 
 
 def _size(model: Any) -> str:
-    from chg.gate_wrapper import gate_shape
+    from chg.models import gate_shape
 
     layers, heads = gate_shape(model)
     weights = sum(weight.numel() for weight in model.parameters())
@@ -138,8 +139,8 @@ def _proof(model: Any, held_out: Any, found: Study) -> str:
     """Ablation of one head, and of whole roles at once, in sentences."""
     import torch
 
-    from chg.evaluation import evaluate_gates
-    from chg.gate_wrapper import gate_shape
+    from chg.engine import evaluate_gates
+    from chg.models import gate_shape
 
     worst = found.heads.sort_values("ablation_score").iloc[0]
     lines = [

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from chg.cli.common import ReferenceData, figure, print_table, require_gate_file_name, say
 from chg.cli.parsing import flat_settings
-from chg.config import DataConfig, FitConfig, ModelConfig, Reporter
+from chg.cli.terminal import format_number, print_table, require_gate_file_name, say
+from chg.config import DataConfig, FitConfig, ModelConfig, ReferenceData, Reporter
 
 if TYPE_CHECKING:
     from chg.fitting import FitResult
+
 
 EXAMPLES = """\
   chg fit --model builtin:tiny --dataset builtin:icl --out gates_init.pt
@@ -51,12 +52,12 @@ class Command:
 def run(command: Command) -> None:
     """Fit and save."""
     from chg.cli.inputs import for_ablation, load_gates, load_inputs, load_reference
-    from chg.data.loading import load_held_out
+    from chg.data import load_held_out
     from chg.errors import DivergedError
     from chg.files import ensure_writable
     from chg.fitting import fit_gates
-    from chg.gates import HeadGates
-    from chg.tracking import tracker
+    from chg.gating import HeadGates
+    from chg.progress import tracker
 
     require_gate_file_name(command.output.out)
     out = ensure_writable(command.output.out)
@@ -100,8 +101,16 @@ def _print(result: FitResult, command: Command) -> None:
         "NLL in nats per token",
         ("", "ungated", "gated"),
         (
-            ("train", figure(result.nll_ungated_train), figure(result.nll_gated_train)),
-            ("held-out", figure(result.nll_ungated_held_out), figure(result.nll_gated_held_out)),
+            (
+                "train",
+                format_number(result.nll_ungated_train),
+                format_number(result.nll_gated_train),
+            ),
+            (
+                "held-out",
+                format_number(result.nll_ungated_held_out),
+                format_number(result.nll_gated_held_out),
+            ),
         ),
     )
     say(f"gates: {result.gates.counts}")

@@ -7,15 +7,18 @@ import sys
 from dataclasses import replace
 from typing import Any
 
-from chg.architectures import architecture_name, model_name
-from chg.cli.common import ReferenceData
-from chg.config import AblationKind, DataConfig, ModelConfig
-from chg.data.loading import load_data, with_corrupted_column
-from chg.data.tokens import TokenData
+from chg.config import AblationKind, DataConfig, ModelConfig, ReferenceData
+from chg.data import TokenData, load_data, with_corrupted_column
 from chg.errors import ConfigError, GateError
-from chg.gate_wrapper import existing_heads, gate_shape
-from chg.gates import HeadGates
-from chg.loading import load_model, use_cache_when_hub_unreachable
+from chg.gating import HeadGates
+from chg.models import (
+    architecture_name,
+    existing_heads,
+    gate_shape,
+    load_model,
+    model_name,
+    use_cache_when_hub_unreachable,
+)
 
 logger = logging.getLogger(__name__)
 

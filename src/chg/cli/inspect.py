@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from chg.architectures import architecture_name
-from chg.cli.common import Output, say
-from chg.config import ModelConfig, Recompute
-from chg.errors import ConfigError
+from chg.cli.terminal import Output, say
+from chg.config import MemoryConfig, ModelConfig
+from chg.models import architecture_name
 
 POSITIONAL = "model"
 """The setting that may be given without its flag, first."""
@@ -26,29 +25,11 @@ EXAMPLES = """\
 
 
 @dataclass(frozen=True)
-class Memory:
-    """How much memory a fit and an ablation would take."""
-
-    memory: bool = False
-    """Estimate it instead, from the configuration alone; no weights are loaded."""
-    batch_size: int = 4
-    """Rows per forward pass."""
-    length: int = 512
-    """Tokens per row, all of them scored."""
-    recompute: Recompute = "none"
-    """What the fit computes again in its backward pass."""
-
-    def __post_init__(self) -> None:
-        if self.batch_size < 1 or self.length < 2:
-            raise ConfigError("--batch_size must be at least 1 and --length at least 2")
-
-
-@dataclass(frozen=True)
 class Command:
     """Print a model's layers, heads, groups and projections, and check that gates work on it."""
 
     model: ModelConfig = field(default_factory=ModelConfig)
-    memory: Memory = field(default_factory=Memory)
+    memory: MemoryConfig = field(default_factory=MemoryConfig)
     output: Output = field(default_factory=Output)
 
 
@@ -58,7 +39,7 @@ def run(command: Command) -> None:
         _print_memory(command)
         return
     from chg.cli.inputs import load_checked_model
-    from chg.inspection import inspect_model
+    from chg.engine import inspect_model
 
     model, _ = load_checked_model(command.model, None)
     found = inspect_model(model)
@@ -83,8 +64,8 @@ def run(command: Command) -> None:
 
 
 def _print_memory(command: Command) -> None:
-    from chg.loading import load_without_weights, use_cache_when_hub_unreachable
-    from chg.memory import estimate_memory
+    from chg.engine import estimate_memory
+    from chg.models import load_without_weights, use_cache_when_hub_unreachable
 
     use_cache_when_hub_unreachable()
     batch_size, length = command.memory.batch_size, command.memory.length

@@ -7,10 +7,11 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from chg.cli.common import Output, print_table, say
+from chg.cli.terminal import Output, print_table, say
 
 if TYPE_CHECKING:
-    from chg.selftest import Check
+    from chg.selftest import CheckResult
+
 
 EXAMPLES = """\
   chg selftest"""
@@ -28,17 +29,16 @@ class Command:
 def run(command: Command) -> int:
     """Run the checks, print them, and return the exit code: 1 if any failed."""
     from chg.progress import progress_bar
-    from chg.provenance import package_versions
-    from chg.selftest import run_selftest
-    from chg.selftest.checks import TESTS
+    from chg.results import package_versions
+    from chg.selftest import CHECKS, run_selftest
 
     versions = package_versions()
     named = ("chg", "torch", "transformers", "numpy", "python")
     say(", ".join(f"{name} {versions[name]}" for name in named))
     began = time.perf_counter()
-    with progress_bar(len(TESTS), "checking", show=not command.output.quiet, unit="check") as bar:
+    with progress_bar(len(CHECKS), "checking", show=not command.output.quiet, unit="check") as bar:
 
-        def on_check(check: Check) -> None:
+        def on_check(check: CheckResult) -> None:
             bar.set_postfix_str(check.name, refresh=False)
             bar.update()
 

@@ -6,13 +6,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from chg.cli.common import ReferenceData, print_table, say
 from chg.cli.parsing import flat_settings
-from chg.config import DataConfig, ModelConfig, StudyConfig
+from chg.cli.terminal import print_table, say
+from chg.config import DataConfig, ModelConfig, ReferenceData, StudyConfig
 
 if TYPE_CHECKING:
-    from chg.data.tokens import TokenData
-    from chg.studies import Study
+    from chg.data import TokenData
+    from chg.report import Study
+
 
 EXAMPLES = """\
   chg study --model builtin:tiny --dataset builtin:icl --seeds 5 --out runs/icl
@@ -54,8 +55,7 @@ class Command:
 
 def run(command: Command) -> None:
     """Run the study, or what is left of it."""
-    from chg.pipeline import study
-    from chg.study_folder import require_usable
+    from chg.studies import require_usable, study
 
     settings = command.output
     require_usable(settings.out, resume=settings.resume)
@@ -78,7 +78,7 @@ def run(command: Command) -> None:
 def load(command: Command) -> tuple[Any, TokenData, TokenData, TokenData | None]:
     """The model, rows to fit and to measure on, and reference rows if there are any."""
     from chg.cli.inputs import for_ablation, load_inputs, load_reference
-    from chg.data.loading import load_held_out
+    from chg.data import load_held_out
 
     config, data_config = command.study, for_ablation(command.data, command.study.ablation)
     model, tokenizer, data = load_inputs(command.model, data_config, config.seed, None)

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from chg.cli.common import Output, print_table, say
+from chg.cli.terminal import Output, print_table, say
+from chg.config import CheckConfig
 from chg.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -23,32 +24,6 @@ EXAMPLES = """\
 
 
 @dataclass(frozen=True)
-class Check:
-    """Which study, and how it is checked."""
-
-    run: str = "runs/study"
-    """Folder of a finished study."""
-    seeds: int = 3
-    """Seeds whose gates are checked, from the first on."""
-    points: int = 12
-    """Steps of a curve, about."""
-    tolerance: float = 0.05
-    """What counts as about zero, as a share of the largest difference."""
-    eval_rows: int | None = None
-    """Held-out rows to measure on; as many as in the study if not given."""
-    dataset: str | None = None
-    """Another data set to check on, with the columns of the study's."""
-    dataset_config: str | None = None
-    """Its configuration."""
-    out: str | None = None
-    """Folder for checks.json and the picture; `validation` inside the run if not given."""
-
-    def __post_init__(self) -> None:
-        if min(self.seeds, self.points, self.tolerance) <= 0 or (self.eval_rows or 1) < 1:
-            raise ConfigError("--seeds, --points, --tolerance and --eval_rows must be above 0")
-
-
-@dataclass(frozen=True)
 class Command:
     """Toggle heads in order of each score, from G+, and say whether its role holds.
 
@@ -56,20 +31,19 @@ class Command:
     interfering ones must gain some (paper, section 4.1).
     """
 
-    check: Check = field(default_factory=Check)
+    check: CheckConfig = field(default_factory=CheckConfig)
     output: Output = field(default_factory=Output)
 
 
 def run(command: Command) -> None:
     """Check, save and say what came out."""
     from chg.cli.study import load
-    from chg.data.partners import with_partners
+    from chg.data import with_partners
     from chg.files import ensure_folder
-    from chg.references import with_reference
-    from chg.report.study_figures import save_figures
-    from chg.studies import Study
-    from chg.study_folder import CHECKS, write_checks
-    from chg.validation import validate
+    from chg.gating import with_reference
+    from chg.report import Study, save_figures
+    from chg.results import CHECKS, write_checks
+    from chg.studies import validate
 
     check = command.check
     found = Study.load(check.run)
@@ -105,7 +79,7 @@ def run(command: Command) -> None:
     say(f"wrote checks.json and checks.png to {folder}")
 
 
-def _study_command(settings: Mapping[str, Any] | None, check: Check) -> StudyCommand:
+def _study_command(settings: Mapping[str, Any] | None, check: CheckConfig) -> StudyCommand:
     """How the study was called, with what is to be different now.
 
     Raises:

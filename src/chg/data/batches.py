@@ -91,32 +91,6 @@ class Batch:
         )
 
 
-@dataclass(frozen=True)
-class MicroBatch:
-    """Rows of one forward and backward pass of a fit."""
-
-    sides: tuple[Sequence[TokenRow], ...]
-    """One list of rows; of a contrastive fit two, whose rows are pairs."""
-    share: float
-    """Of the update's rows."""
-
-    @property
-    def tokens(self) -> int:
-        """Tokens of its largest side, with padding."""
-        return max(len(side) * max(len(row.ids) for row in side) for side in self.sides)
-
-    def halves(self) -> tuple[MicroBatch, MicroBatch] | None:
-        """The same in two passes, or None where there is a single row left."""
-        rows = len(self.sides[0])
-        if rows == 1:
-            return None
-        middle = rows // 2
-        first = tuple(side[:middle] for side in self.sides)
-        second = tuple(side[middle:] for side in self.sides)
-        share = self.share * middle / rows
-        return MicroBatch(first, share), MicroBatch(second, self.share - share)
-
-
 def collate(rows: Sequence[TokenRow], pad_id: int) -> Batch:
     """Pad rows on the right to the longest."""
     longest = max(len(row.ids) for row in rows)
@@ -145,7 +119,7 @@ def collate(rows: Sequence[TokenRow], pad_id: int) -> Batch:
     return replace(batch, reference_ids=reference_ids, reference_mask=mask)
 
 
-def collate_shared(rows: Sequence[TokenRow], prefix: int) -> Batch:
+def pack_shared_prefix(rows: Sequence[TokenRow], prefix: int) -> Batch:
     """Rows that begin with the same `prefix` tokens as one: those once, then every row's rest.
 
     Each token attends to its own row's alone, at the positions they have there. References of rows
@@ -192,7 +166,7 @@ def gather(rows: Sequence[TokenRow], pad_id: int, shareable: int = 0) -> Batch:
         shareable: length up to which the model lets rows share (`Ability`).
     """
     if len(rows) > 1 and _worth_sharing(rows, shareable):
-        return collate_shared(rows, common_prefix(rows))
+        return pack_shared_prefix(rows, common_prefix(rows))
     return collate(rows, pad_id)
 
 
@@ -259,42 +233,3 @@ def _worth_sharing(rows: Sequence[TokenRow], shareable: int) -> bool:
     packed = sum(lengths) - prefix * (len(rows) - 1)
     fits = max(lengths) <= shareable and packed <= LONGEST_PACK
     return fits and prefix >= WORTH_SHARING * max(lengths)
-
-
-def shuffled_rows(
-    data: TokenData, batch_size: int, generator: torch.Generator
-) -> Iterator[list[TokenRow]]:
-    """One epoch, in an order drawn from the generator."""
-    order = torch.randperm(len(data), generator=generator).tolist()
-    for start in range(0, len(order), batch_size):
-        yield [data.rows[i] for i in order[start : start + batch_size]]
-
-
-def endless_rows(
-    data: TokenData, batch_size: int, generator: torch.Generator
-) -> Iterator[list[TokenRow]]:
-    """`batch_size` rows without end: shuffled epochs one after another, cut where it is full."""
-    waiting: list[int] = []
-    while True:
-        while len(waiting) < batch_size:
-            waiting += torch.randperm(len(data), generator=generator).tolist()
-        yield [data.rows[i] for i in waiting[:batch_size]]
-        waiting = waiting[batch_size:]
-
-
-def micro_batches(
-    groups: Sequence[Sequence[TokenRow]], tokens: int | None = None
-) -> list[MicroBatch]:
-    """The passes of one update: its groups of rows, or as many rows as have so many tokens.
-
-    With `tokens`, rows of like length go together.
-    """
-    total = sum(len(group) for group in groups)
-    if tokens is not None:
-        ordered = sorted((row for group in groups for row in group), key=lambda row: -len(row.ids))
-        groups, start = [], 0
-        while start < len(ordered):
-            fitting = max(1, tokens // len(ordered[start].ids))
-            groups.append(ordered[start : start + fitting])
-            start += fitting
-    return [MicroBatch((rows,), len(rows) / total) for rows in groups]

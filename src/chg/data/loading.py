@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+
 CORRUPTED = "corrupted"
 """The usual name of a column of counterfactual prompts."""
 

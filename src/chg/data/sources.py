@@ -13,6 +13,7 @@ from chg.errors import DataError
 if TYPE_CHECKING:
     from datasets import Dataset
 
+
 FILE_FORMATS = {
     ".jsonl": "json",
     ".json": "json",
@@ -83,7 +84,7 @@ def _no_cache() -> Iterator[dict[str, Any]]:
 def _builtin(name: str, config: str | None, split: str) -> Dataset:
     from datasets import Dataset
 
-    from chg.builtin.tasks import builtin_rows
+    from chg.builtin import builtin_rows
 
     base, _, slice_ = split.partition("[")
     rows = Dataset.from_list(builtin_rows(name, config, base))

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+
 TUPLE_COLUMNS = ("retain_prompt", "retain_target", "forget_prompt", "forget_target")
 
 

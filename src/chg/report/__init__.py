@@ -1,5 +1,12 @@
-"""Reading results: rankings, pictures and a text summary."""
+"""Results, drawn and written for people."""
 
-from chg.report.analysis import Analysis, analyze
+from chg.report.folder import analyze, save_figures, save_study, save_tradeoff
+from chg.report.study import Study
 
-__all__ = ["Analysis", "analyze"]
+__all__ = [
+    "Study",
+    "analyze",
+    "save_figures",
+    "save_study",
+    "save_tradeoff",
+]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +10,8 @@ from numpy.typing import NDArray
 
 from chg.config import AnalysisConfig
 from chg.errors import GateError
-from chg.files import atomic_path, ensure_folder
-from chg.gates import HeadGates
-from chg.results import AblationResult
-from chg.taxonomy import Taxonomy, classify_heads
+from chg.gating import HeadGates
+from chg.results import AblationResult, Taxonomy, classify_heads
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,44 +47,13 @@ class Analysis:
         return f"{_short(self.result.model)} on {_short(self.result.dataset)}"
 
 
-def analyze(config: AnalysisConfig | None = None, **settings: Any) -> Analysis:
-    """Draw and rank the results of an ablation; writes everything into `output_dir`.
-
-    Args:
-        config: all settings; or give single ones as keywords, `results="ablation.json"`.
-        settings: fields of `AnalysisConfig`.
-
-    Returns:
-        What was written, as objects.
+def read_analysis(config: AnalysisConfig) -> Analysis:
+    """Read the results and gate files, and see that they belong together.
 
     Raises:
         ResultsError, GateFileError: an input cannot be read.
         GateError: the inputs belong to models of different shape.
-        OutputError: the folder cannot be written.
     """
-    from chg.report import drawing, figures, summary
-
-    config = config or AnalysisConfig(**settings)
-    analysis = _read(config)
-    folder = ensure_folder(config.output_dir)
-    pictures: dict[str, Callable[[Analysis], Any]] = {
-        "importance_heatmap.png": figures.importance_heatmap,
-        "layer_importance.png": figures.layer_importance,
-        "gate_distribution.png": figures.gate_distribution,
-    }
-    if analysis.taxonomy is not None:
-        pictures["role_map.png"] = figures.role_map
-    for name, draw in pictures.items():
-        with atomic_path(folder / name) as path:
-            drawing.save(draw(analysis), path)
-    with atomic_path(folder / "head_rankings.csv") as path:
-        analysis.rankings.to_csv(path, index=False, float_format="%.6g")
-    with atomic_path(folder / "summary_report.txt") as path:
-        path.write_text(summary.summary_text(analysis, config.top_k), encoding="utf-8")
-    return analysis
-
-
-def _read(config: AnalysisConfig) -> Analysis:
     result = AblationResult.load(config.results)
     matrices = []
     for path in (config.gates, config.gates_retention, config.gates_removal):

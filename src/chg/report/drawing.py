@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import ListedColormap
+from matplotlib.colors import LinearSegmentedColormap, ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from chg.config import UNIT_NAMES, Unit
 from chg.report.palette import ROLE_COLOURS
-from chg.taxonomy import ROLES
+from chg.results import ROLES
 
 DPI = 200
 OUTLIER = 3.0
@@ -88,3 +89,46 @@ def colour_limit(magnitudes: NDArray[np.float64]) -> tuple[float, str]:
 def plain(axes: Axes) -> None:
     """Only the two sides of the frame that carry numbers."""
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def panels_of(rows: int, columns: int, size: tuple[float, float]) -> tuple[Figure, list[Axes]]:
+    figure = Figure(figsize=size)
+    figure.set_layout_engine("constrained")
+    return figure, list(figure.subplots(rows, columns, squeeze=False).ravel())
+
+
+def unit_map(figure: Figure, axes: Axes, matrix: NDArray[np.float64], colour: str) -> None:
+    """A matrix of numbers in [0, 1]; what does not exist stays white."""
+    scale = LinearSegmentedColormap.from_list(colour, ["#f1f3f6", colour])
+    image = axes.imshow(matrix, cmap=scale, vmin=0, vmax=1, interpolation="nearest")
+    bar = figure.colorbar(image, ax=axes, orientation="horizontal", fraction=0.05, pad=0.02)
+    bar.set_ticks([0, 0.5, 1])
+    bar.ax.tick_params(labelsize=8)
+
+
+def ablation_map(figure: Figure, axes: Axes, scores: NDArray[np.float64]) -> None:
+    limit, extend = colour_limit(np.abs(scores[np.isfinite(scores)]))
+    image = axes.imshow(scores, cmap="RdBu", vmin=-limit, vmax=limit, interpolation="nearest")
+    bar = figure.colorbar(
+        image, ax=axes, orientation="horizontal", extend=extend, fraction=0.05, pad=0.02
+    )
+    bar.ax.locator_params(nbins=3)
+    bar.ax.tick_params(labelsize=8)
+    axes.set_title("Ablation (nats per token)", fontsize=10)
+
+
+def stacked_bars(axes: Axes, places: NDArray[Any], shares: NDArray[np.float64]) -> None:
+    """Stacked bars, `shares` `[role, bar]`."""
+    bottom = np.zeros(len(places))
+    for role, share in zip(ROLES, shares, strict=True):
+        axes.bar(places, share, bottom=bottom, color=ROLE_COLOURS[role], width=0.8)
+        bottom += share
+
+
+def write_numbers(axes: Axes, matrix: NDArray[np.float64]) -> None:
+    if len(matrix) > 6:
+        return
+    for (row, column), value in np.ndenumerate(matrix):
+        if np.isfinite(value):
+            ink = "white" if value > 0.65 else "black"
+            axes.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=8, color=ink)

@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chg.report.palette import ROLE_COLOURS
-from chg.studies import Study
-from chg.taxonomy import ROLES
+from chg.results import ROLES, StudyResults
 
 TOP_HEADS = 8
 MAP_HEIGHT, MAP_WIDTH, LARGEST_CELL = 320, 340, 26
@@ -18,7 +17,7 @@ MAP_HEIGHT, MAP_WIDTH, LARGEST_CELL = 320, 340, 26
 CELL = "text-align:left;padding:1px 16px 1px 0;font-size:13px"
 
 
-def study_html(study: Study) -> str:
+def study_html(study: StudyResults) -> str:
     """Counts, the role map and the strongest heads; the page has the rest."""
     title = html.escape(str(study.manifest.get("title", "study")))
     summary = html.escape(str(study.manifest.get("summary", "")))
@@ -32,7 +31,7 @@ def study_html(study: Study) -> str:
     )
 
 
-def _counts(study: Study) -> str:
+def _counts(study: StudyResults) -> str:
     items = []
     for role, colour in ROLE_COLOURS.items():
         count = int((study.heads["role"] == role).sum())
@@ -44,7 +43,7 @@ def _counts(study: Study) -> str:
     return f'<div style="{style}">{"".join(items)}</div>'
 
 
-def _map(study: Study) -> str:
+def _map(study: StudyResults) -> str:
     """One path per role, so that thousands of heads stay small."""
     roles = study.matrix("role", missing="")
     layers, heads = roles.shape
@@ -64,7 +63,7 @@ def _squares(where: NDArray[np.bool_]) -> str:
     return "".join(f"M{head} {layer}h.9v.9h-.9z" for layer, head in np.argwhere(where))
 
 
-def _table(study: Study) -> str:
+def _table(study: StudyResults) -> str:
     rows = study.heads.nlargest(TOP_HEADS, "facilitation_mean").to_dict("records")
     names = ["head", "role", "facilitation", "interference", "ablation"]
     header = "".join(f'<th style="{CELL}">{name}</th>' for name in names)
@@ -75,7 +74,7 @@ def _table(study: Study) -> str:
     )
 
 
-def _cells(study: Study, row: dict[Any, Any]) -> str:
+def _cells(study: StudyResults, row: dict[Any, Any]) -> str:
     letter = "H" if study.manifest.get("unit", "head") == "head" else "G"
     interval = f"{row['facilitation_low']:.2f} to {row['facilitation_high']:.2f}"
     ablation = row.get("ablation_score", np.nan)

@@ -17,7 +17,7 @@ from typing import Any
 from chg.files import atomic_path
 from chg.report.page_data import heads_csv, page_data
 from chg.report.palette import DARK_ROLE_COLOURS, ROLE_COLOURS, role_variables
-from chg.studies import Study
+from chg.results import StudyResults
 
 SCRIPTS = tuple(
     f"{name}.js"
@@ -31,7 +31,7 @@ STAGE_NAMES = {
 }
 
 
-def render_page(study: Study) -> str:
+def render_page(study: StudyResults) -> str:
     """The page's HTML."""
     manifest = study.manifest
     style = Template(_part("page.css")).substitute(
@@ -49,7 +49,7 @@ def render_page(study: Study) -> str:
     )
 
 
-def save_page(study: Study, path: str | Path) -> Path:
+def save_page(study: StudyResults, path: str | Path) -> Path:
     """Write the page, atomically.
 
     Raises:

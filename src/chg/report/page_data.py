@@ -15,9 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from chg.config import CLOSED_BELOW, OPEN_ABOVE
-from chg.studies import STAGES, Study
-from chg.study_table import PathScores
-from chg.taxonomy import ROLES
+from chg.results import ROLES, STAGES, PathScores, StudyResults
 
 MAX_POINTS = 160
 """A curve's points; longer fits are averaged over equal spans of updates."""
@@ -25,12 +23,12 @@ MAX_GROUPS = 30
 """Redundant groups and different circuits that are listed; of the rest, only how many."""
 
 
-def heads_csv(study: Study) -> str:
+def heads_csv(study: StudyResults) -> str:
     """The text of `heads.csv`, which the page carries as it is."""
     return str(study.heads.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
 
 
-def page_data(study: Study) -> dict[str, Any]:
+def page_data(study: StudyResults) -> dict[str, Any]:
     """All the page needs beside the table of heads; plain JSON without NaN."""
     manifest = study.manifest
     layers, heads = study.logits["removal"].shape[1:]
@@ -73,7 +71,7 @@ def _digits(roles: NDArray[Any]) -> str:
     return "".join(code.get(str(role), "-") for role in roles)
 
 
-def _curves(study: Study) -> list[dict[str, Any]]:
+def _curves(study: StudyResults) -> list[dict[str, Any]]:
     """Per stage: the steps, and per seed loss, share of open gates and held-out NLL."""
     curves = []
     for stage in STAGES:
@@ -111,7 +109,7 @@ def _check(curve: Any) -> dict[str, Any]:
     }
 
 
-def _agreement(study: Study) -> dict[str, Any]:
+def _agreement(study: StudyResults) -> dict[str, Any]:
     agreement = study.agreement
     circuits = [{"heads": len(heads), "seeds": list(seeds)} for heads, seeds in agreement.circuits]
     return {

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.artist import Artist
-from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Polygon
@@ -16,30 +14,32 @@ from matplotlib.ticker import MaxNLocator
 
 from chg.config import UNIT_NAMES
 from chg.errors import ResultsError
-from chg.files import atomic_path, ensure_folder
 from chg.report.drawing import (
-    colour_limit,
+    ablation_map,
     draw_roles,
     head_grid,
     label_heads,
     legend_below,
+    panels_of,
     plain,
-    save,
+    stacked_bars,
     ticks,
+    unit_map,
+    write_numbers,
 )
 from chg.report.palette import IMPORTANT, IN_THE_WAY, ROLE_COLOURS, SCORE_COLOURS
-from chg.studies import STAGES, Study
-from chg.taxonomy import ROLES
+from chg.results import ROLES, STAGES, StudyResults
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
+
 GATE_COLOUR = "#44337a"
 STAGE_TITLES = {"initial": "G0, free", "retention": "G+, retention", "removal": "G-, removal"}
 
 
-def plot_roles(study: Study) -> Figure:
+def plot_roles(study: StudyResults) -> Figure:
     """The role of every head; a cut corner shows what other seeds say."""
     roles = _role_matrix(study)
     figure, axes = head_grid(_shape(study), _unit(study))
@@ -54,42 +54,42 @@ def plot_roles(study: Study) -> Figure:
     return figure
 
 
-def plot_scores(study: Study) -> Figure:
+def plot_scores(study: StudyResults) -> Figure:
     """The three scores of every head, mean over seeds, and what ablating it does."""
     matrices = {name.capitalize(): study.matrix(f"{name}_mean") for name in SCORE_COLOURS}
     colours = list(SCORE_COLOURS.values())
     figure, panels = _maps(study, 4 if "ablation_score" in study.heads else 3)
     for axes, (name, matrix), colour in zip(panels, matrices.items(), colours, strict=False):
-        _unit_map(figure, axes, matrix, colour)
+        unit_map(figure, axes, matrix, colour)
         axes.set_title(name, fontsize=10)
     if len(panels) == 4:
-        _ablation_map(figure, panels[3], study.matrix("ablation_score"))
+        ablation_map(figure, panels[3], study.matrix("ablation_score"))
     figure.suptitle(f"Scores of each head, mean over {_seeds(study)}\n{_title(study)}", fontsize=11)
     return figure
 
 
-def plot_gates(study: Study) -> Figure:
+def plot_gates(study: StudyResults) -> Figure:
     """The gates of the three fits, mean over seeds."""
     figure, panels = _maps(study, 3)
     for axes, stage in zip(panels, STAGES, strict=True):
         gates = 1 / (1 + np.exp(-study.logits[stage].astype(np.float64)))
-        _unit_map(figure, axes, gates.mean(axis=0), GATE_COLOUR)
+        unit_map(figure, axes, gates.mean(axis=0), GATE_COLOUR)
         axes.set_title(STAGE_TITLES[stage], fontsize=10)
     figure.suptitle(f"Gates, mean over {_seeds(study)}\n{_title(study)}", fontsize=11)
     return figure
 
 
-def plot_layers(study: Study) -> Figure:
+def plot_layers(study: StudyResults) -> Figure:
     """Share of each role per layer, and the mean ablation score."""
     roles = _role_matrix(study)
     layers = np.arange(len(roles))
     has_scores = "ablation_score" in study.heads
     width = float(np.clip(2.5 + 0.3 * len(layers), 6, 14))
-    figure, panels = _figure(2 if has_scores else 1, 1, (width, 5.2 if has_scores else 3.4))
+    figure, panels = panels_of(2 if has_scores else 1, 1, (width, 5.2 if has_scores else 3.4))
     top = panels[0]
     counts = np.stack([(roles == name).sum(axis=1) for name in ROLES])
     shares = counts / np.maximum(counts.sum(axis=0), 1)
-    _stack(top, layers, shares)
+    stacked_bars(top, layers, shares)
     top.set_ylabel("share of heads")
     handles = [Patch(color=colour, label=name) for name, colour in ROLE_COLOURS.items()]
     if has_scores:
@@ -109,12 +109,12 @@ def plot_layers(study: Study) -> Figure:
     return figure
 
 
-def plot_curves(study: Study) -> Figure:
+def plot_curves(study: StudyResults) -> Figure:
     """Loss, open gates and held-out NLL of every fit: seeds thin, their mean thick."""
     names = {"loss": "loss (nats)", "open": "open gates", "held_out_nll": "held-out NLL"}
     known = [name for name in names if name in study.metrics and study.metrics[name].notna().any()]
     names = {name: names[name] for name in known}
-    figure, panels = _figure(len(names), 3, (10, 1 + 2.1 * len(names)))
+    figure, panels = panels_of(len(names), 3, (10, 1 + 2.1 * len(names)))
     colours = {"loss": "#0b5c94", "open": GATE_COLOUR, "held_out_nll": "#1d7a4c"}
     for axes, (name, stage) in zip(panels, ((n, s) for n in names for s in STAGES), strict=True):
         rows = study.metrics_of(stage).dropna(subset=name)
@@ -133,11 +133,11 @@ def plot_curves(study: Study) -> Figure:
     return figure
 
 
-def plot_checks(study: Study) -> Figure:
+def plot_checks(study: StudyResults) -> Figure:
     """The causal check: what toggling heads in the order of each score does."""
     if not study.checks:
         raise ResultsError("this study has no causal check to draw")
-    figure, panels = _figure(1, len(study.checks), (3.5 * len(study.checks), 3.9))
+    figure, panels = panels_of(1, len(study.checks), (3.5 * len(study.checks), 3.9))
     for axes, check in zip(panels, study.checks, strict=True):
         colour = SCORE_COLOURS.get(check.score, GATE_COLOUR)
         low, high = check.difference.min(axis=0), check.difference.max(axis=0)
@@ -164,27 +164,27 @@ def plot_checks(study: Study) -> Figure:
     return figure
 
 
-def plot_agreement(study: Study) -> Figure:
+def plot_agreement(study: StudyResults) -> Figure:
     """Rank correlation of the scores and overlap of facilitating heads, seed by seed."""
     agreement = study.agreement
     matrices = [
         *((f"{name}\nSpearman", m, SCORE_COLOURS[name]) for name, m in agreement.spearman.items()),
         ("facilitating heads\nJaccard", agreement.jaccard, GATE_COLOUR),
     ]
-    figure, panels = _figure(1, len(matrices), (2.9 * len(matrices), 3.9))
+    figure, panels = panels_of(1, len(matrices), (2.9 * len(matrices), 3.9))
     places = range(len(study.seeds))
     for axes, (title, matrix, colour) in zip(panels, matrices, strict=True):
-        _unit_map(figure, axes, matrix, colour)
+        unit_map(figure, axes, matrix, colour)
         axes.set_title(title, fontsize=10)
         axes.set_xticks(places, [str(seed) for seed in study.seeds], fontsize=8)
         axes.set_yticks(places, [str(seed) for seed in study.seeds], fontsize=8)
         axes.set_xlabel("seed")
-        _write_numbers(axes, matrix)
+        write_numbers(axes, matrix)
     figure.suptitle(f"Agreement of the seeds\n{_title(study)}", fontsize=11)
     return figure
 
 
-def plot_path(study: Study) -> Figure:
+def plot_path(study: StudyResults) -> Figure:
     """Roles under several strengths of regularisation.
 
     Raises:
@@ -194,8 +194,8 @@ def plot_path(study: Study) -> Figure:
         raise ResultsError("this study was run at one strength of regularisation; there is no path")
     names = [f"{one:g}" for one in study.path.lambdas]
     counts = np.stack([(study.path.roles == name).sum(axis=(1, 2)) for name in ROLES])
-    figure, (left, right) = _figure(1, 2, (9, 3.9))
-    _stack(left, np.arange(len(names)), counts / np.maximum(counts.sum(axis=0), 1))
+    figure, (left, right) = panels_of(1, 2, (9, 3.9))
+    stacked_bars(left, np.arange(len(names)), counts / np.maximum(counts.sum(axis=0), 1))
     left.set_xticks(range(len(names)), names)
     left.set_ylabel("share of heads")
     for score, values in study.path.scores.items():
@@ -226,69 +226,36 @@ FIGURES = {
 }
 
 
-def save_figures(
-    study: Study, folder: str | Path, only: Collection[str] | None = None
-) -> list[Path]:
-    """Write a PNG and a PDF of every figure the study has, or of some; returns their paths.
-
-    Raises:
-        OutputError: the folder cannot be written.
-    """
-    folder = ensure_folder(folder)
-    absent = {
-        "checks": not study.checks,
-        "path": study.path is None,
-        "agreement": len(study.seeds) < 2,
-        "curves": study.metrics.empty,
-    }
-    written = []
-    for name, draw in FIGURES.items():
-        if absent.get(name) or (only is not None and name not in only):
-            continue
-        figure = draw(study)
-        for ending in ("png", "pdf"):
-            with atomic_path(folder / f"{name}.{ending}") as path:
-                save(figure, path)
-            written.append(folder / f"{name}.{ending}")
-    return written
-
-
-def _role_matrix(study: Study) -> NDArray[Any]:
+def _role_matrix(study: StudyResults) -> NDArray[Any]:
     return study.matrix("role", missing="")
 
 
-def _shape(study: Study) -> tuple[int, int]:
+def _shape(study: StudyResults) -> tuple[int, int]:
     _, layers, heads = study.roles.shape
     return int(layers), int(heads)
 
 
-def _unit(study: Study) -> Any:
+def _unit(study: StudyResults) -> Any:
     unit = study.manifest.get("unit", "head")
     return unit if unit in UNIT_NAMES else "head"
 
 
-def _title(study: Study) -> str:
+def _title(study: StudyResults) -> str:
     title = str(study.manifest.get("title", ""))
     return title if len(title) <= 80 else f"{title[:77]}..."
 
 
-def _seeds(study: Study) -> str:
+def _seeds(study: StudyResults) -> str:
     return f"{len(study.seeds)} seeds" if len(study.seeds) > 1 else "one seed"
 
 
-def _figure(rows: int, columns: int, size: tuple[float, float]) -> tuple[Figure, list[Axes]]:
-    figure = Figure(figsize=size)
-    figure.set_layout_engine("constrained")
-    return figure, list(figure.subplots(rows, columns, squeeze=False).ravel())
-
-
-def _maps(study: Study, count: int) -> tuple[Figure, Sequence[Axes]]:
+def _maps(study: StudyResults, count: int) -> tuple[Figure, Sequence[Axes]]:
     """Maps beside each other, four of them two by two."""
     layers, heads = _shape(study)
     rows, columns = (2, 2) if count == 4 else (1, count)
     cell = float(np.clip(3.8 / max(layers, heads), 0.055, 0.3))
     panel = max(1.6, cell * heads) + 0.8, max(1.3, cell * layers) + 0.9
-    figure, panels = _figure(rows, columns, (columns * panel[0], rows * panel[1] + 0.7))
+    figure, panels = panels_of(rows, columns, (columns * panel[0], rows * panel[1] + 0.7))
     # Titles of the lower row keep clear of the colour bars above them.
     figure.set_layout_engine("constrained", h_pad=0.12)
     for index, axes in enumerate(panels):
@@ -298,35 +265,7 @@ def _maps(study: Study, count: int) -> tuple[Figure, Sequence[Axes]]:
     return figure, panels
 
 
-def _unit_map(figure: Figure, axes: Axes, matrix: NDArray[np.float64], colour: str) -> None:
-    """A matrix of numbers in [0, 1]; what does not exist stays white."""
-    scale = LinearSegmentedColormap.from_list(colour, ["#f1f3f6", colour])
-    image = axes.imshow(matrix, cmap=scale, vmin=0, vmax=1, interpolation="nearest")
-    bar = figure.colorbar(image, ax=axes, orientation="horizontal", fraction=0.05, pad=0.02)
-    bar.set_ticks([0, 0.5, 1])
-    bar.ax.tick_params(labelsize=8)
-
-
-def _ablation_map(figure: Figure, axes: Axes, scores: NDArray[np.float64]) -> None:
-    limit, extend = colour_limit(np.abs(scores[np.isfinite(scores)]))
-    image = axes.imshow(scores, cmap="RdBu", vmin=-limit, vmax=limit, interpolation="nearest")
-    bar = figure.colorbar(
-        image, ax=axes, orientation="horizontal", extend=extend, fraction=0.05, pad=0.02
-    )
-    bar.ax.locator_params(nbins=3)
-    bar.ax.tick_params(labelsize=8)
-    axes.set_title("Ablation (nats per token)", fontsize=10)
-
-
-def _stack(axes: Axes, places: NDArray[Any], shares: NDArray[np.float64]) -> None:
-    """Stacked bars, `shares` `[role, bar]`."""
-    bottom = np.zeros(len(places))
-    for role, share in zip(ROLES, shares, strict=True):
-        axes.bar(places, share, bottom=bottom, color=ROLE_COLOURS[role], width=0.8)
-        bottom += share
-
-
-def _cut_corners(axes: Axes, study: Study, roles: NDArray[Any]) -> int:
+def _cut_corners(axes: Axes, study: StudyResults, roles: NDArray[Any]) -> int:
     """Mark heads whose seeds disagree with the next most frequent role; returns how many."""
     votes = np.stack([(study.roles == name).sum(axis=0) for name in ROLES]).astype(float)
     for index, name in enumerate(ROLES):
@@ -340,12 +279,3 @@ def _cut_corners(axes: Axes, study: Study, roles: NDArray[Any]) -> int:
             Polygon(corner, facecolor=ROLE_COLOURS[other], edgecolor="white", linewidth=0.4)
         )
     return len(found)
-
-
-def _write_numbers(axes: Axes, matrix: NDArray[np.float64]) -> None:
-    if len(matrix) > 6:
-        return
-    for (row, column), value in np.ndenumerate(matrix):
-        if np.isfinite(value):
-            ink = "white" if value > 0.65 else "black"
-            axes.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=8, color=ink)

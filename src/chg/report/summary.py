@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from chg.config import CLOSED_BELOW, OPEN_ABOVE
-from chg.taxonomy import ROLES
+from chg.results import ROLES
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from chg.report.analysis import Analysis
+
 
 SIGNIFICANT = 2.0
 """Standard errors from zero at which a single head's score is called different from zero."""

@@ -10,16 +10,13 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from chg.report.drawing import save
-
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from chg.contrast_results import ContrastFit, ContrastRun, SideFigures
+    from chg.results import ContrastFit, ContrastRun, SideMetrics
 
-__all__ = ["save", "tradeoff"]
 
-Measured = Callable[["ContrastFit"], "tuple[SideFigures | None, SideFigures | None]"]
+Measured = Callable[["ContrastFit"], "tuple[SideMetrics | None, SideMetrics | None]"]
 PANEL = 4.2
 """Width of a panel, inches."""
 

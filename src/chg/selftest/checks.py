@@ -10,16 +10,25 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from chg.ability import partial_forward, ready
 from chg.ablation import ablate_heads
-from chg.builtin.planted import DUPLICATES, HARMFUL, HELPFUL, ROLES, SINGLE, redundant_model
-from chg.data.batches import collate
-from chg.data.planted import copy_rows
-from chg.evaluation import evaluate_gates
-from chg.fitting import fit_gates
-from chg.gate_wrapper import frozen, gated
-from chg.objectives import gate_regulariser, logprobs_of_fits
-from chg.selftest.models import (
+from chg.config import Head
+from chg.data import collate
+from chg.engine import evaluate_gates, logprobs_of_fits, partial_forward, ready
+from chg.fitting import fit_gates, gate_regularizer
+from chg.gating import gated
+from chg.models import frozen
+from chg.selftest.fixtures import SEEDS, Fixtures
+from chg.selftest.naive import head_replaced, mean_heads, mean_logprob, mean_nll, ragged_rows
+from chg.selftest.planted import (
+    DUPLICATES,
+    HARMFUL,
+    HELPFUL,
+    ROLES,
+    SINGLE,
+    copy_rows,
+    redundant_model,
+)
+from chg.selftest.random_models import (
     FAMILIES,
     HEADS,
     LAYERS,
@@ -27,8 +36,6 @@ from chg.selftest.models import (
     with_gates_in_weights,
     without_head,
 )
-from chg.selftest.plain import head_replaced, mean_heads, mean_logprob, mean_nll, ragged_rows
-from chg.selftest.workbench import SEEDS, Workbench
 
 CLOSE = 1e-5
 """Nats, or differences of logits, that float32 arithmetic in another order may make."""
@@ -36,19 +43,17 @@ EXACT = 1e-6
 """The same of slopes in float64, which finite differences limit."""
 MATTERS, NOTHING = 0.1, 0.05
 """Nats per token from which an ablation counts as felt, and below which it does not."""
-
-Head = tuple[int, int]
 Found = tuple[str, bool]
 """What was found, and whether it is what is expected."""
 
 
 @dataclass(frozen=True)
-class Test:
+class Check:
     """One check before it is run."""
 
     name: str
     expected: str
-    find: Callable[[Workbench], Found]
+    find: Callable[[Fixtures], Found]
 
 
 def _label(head: Head) -> str:
@@ -75,7 +80,7 @@ def _soft_gates() -> Tensor:
     return torch.linspace(0.1, 0.9, LAYERS * HEADS).view(LAYERS, HEADS)
 
 
-def _identity(family: str, _bench: Workbench) -> Found:
+def _identity(family: str, _bench: Fixtures) -> Found:
     model = random_model(family)
     plain = _logits(model)
     with gated(model, torch.ones(LAYERS, HEADS)):
@@ -83,7 +88,7 @@ def _identity(family: str, _bench: Workbench) -> Found:
     return f"{changed} of {plain.numel()} differ" if changed else "same bits", not changed
 
 
-def _left_as_found(family: str, _bench: Workbench) -> Found:
+def _left_as_found(family: str, _bench: Fixtures) -> Found:
     """Gates, a fit, an ablation and an exception inside a context leave nothing behind."""
     model, data = random_model(family).train(), ragged_rows()
     next(model.parameters()).requires_grad_(False)
@@ -113,7 +118,7 @@ def _marks(model: nn.Module) -> dict[str, Any]:
     }
 
 
-def _closed_head(family: str, _bench: Workbench) -> Found:
+def _closed_head(family: str, _bench: Fixtures) -> Found:
     """The largest difference of logits over all heads."""
     model, worst = random_model(family), 0.0
     for layer, head in torch.ones(LAYERS, HEADS).nonzero().tolist():
@@ -125,14 +130,14 @@ def _closed_head(family: str, _bench: Workbench) -> Found:
     return _below(worst, CLOSE)
 
 
-def _folding(family: str, _bench: Workbench) -> Found:
+def _folding(family: str, _bench: Fixtures) -> Found:
     model, gates = random_model(family), _soft_gates()
     folded = _logits(with_gates_in_weights(model, gates))
     with gated(model, gates):
         return _below((_logits(model) - folded).abs().max(), CLOSE)
 
 
-def _ablation(family: str, _bench: Workbench) -> Found:
+def _ablation(family: str, _bench: Fixtures) -> Found:
     """The engine against full passes of models with edited weights, largest difference."""
     model, data = random_model(family), ragged_rows()
     result = ablate_heads(model, data, show_progress=False)
@@ -145,7 +150,7 @@ def _ablation(family: str, _bench: Workbench) -> Found:
     return _below(torch.stack(differences).abs().max(), CLOSE)
 
 
-def _ablation_to_the_mean(_bench: Workbench) -> Found:
+def _ablation_to_the_mean(_bench: Fixtures) -> Found:
     model, data = random_model("grouped Llama"), ragged_rows()
     result = ablate_heads(model, data, ablation="mean", show_progress=False)
     means, worst = mean_heads(model, data), 0.0
@@ -158,7 +163,7 @@ def _ablation_to_the_mean(_bench: Workbench) -> Found:
     return _below(worst, CLOSE)
 
 
-def _gradient(_bench: Workbench) -> Found:
+def _gradient(_bench: Fixtures) -> Found:
     """The fit's loss against finite differences of full passes with edited weights, in float64."""
     model, data, weight, step = random_model("GPT-2").double(), ragged_rows(), 0.1, 1e-5
     start = torch.linspace(-2, 2, LAYERS * HEADS, dtype=torch.float64).view(1, LAYERS, HEADS)
@@ -166,7 +171,7 @@ def _gradient(_bench: Workbench) -> Found:
     with frozen(model), partial_forward(model, "none") as forward:
         batch = ready(model, collate(data.rows, data.pad_id))
         nll = -logprobs_of_fits(model, torch.sigmoid(logits), batch, forward).mean()
-        (nll + weight * gate_regulariser(logits).sum()).backward()
+        (nll + weight * gate_regularizer(logits).sum()).backward()
     assert logits.grad is not None
 
     def plain_loss(values: Tensor) -> float:
@@ -184,12 +189,12 @@ def _gradient(_bench: Workbench) -> Found:
     return _below(worst, EXACT)
 
 
-def _sign(head: Head, bench: Workbench) -> Found:
+def _sign(head: Head, bench: Fixtures) -> Found:
     score = float(bench.scores[head])
     return f"{score:+.2f}", score < -MATTERS if head in HELPFUL else score > MATTERS
 
 
-def _signs_of_the_rest(bench: Workbench) -> Found:
+def _signs_of_the_rest(bench: Fixtures) -> Found:
     largest = max(abs(float(bench.scores[head])) for head in _rest())
     return f"{largest:.3f}", largest < NOTHING
 
@@ -198,22 +203,22 @@ def _rest() -> list[Head]:
     return [head for head, role in ROLES.items() if role == "irrelevant"]
 
 
-def _role(head: Head, bench: Workbench) -> Found:
+def _role(head: Head, bench: Fixtures) -> Found:
     role = str(bench.roles[head])
     return role, role == ROLES[head]
 
 
-def _roles_of_the_rest(bench: Workbench) -> Found:
+def _roles_of_the_rest(bench: Fixtures) -> Found:
     irrelevant = sum(bench.roles[head] == "irrelevant" for head in _rest())
     return f"{irrelevant} irrelevant", irrelevant == len(_rest())
 
 
-def _one_duplicate(head: Head, bench: Workbench) -> Found:
+def _one_duplicate(head: Head, bench: Fixtures) -> Found:
     score = float(bench.redundant_scores[head])
     return f"{score:+.3f}", abs(score) < NOTHING
 
 
-def _both_duplicates(_bench: Workbench) -> Found:
+def _both_duplicates(_bench: Fixtures) -> Found:
     gates = torch.ones(2, LAYERS, HEADS)
     for layer, head in DUPLICATES:
         gates[1, layer, head] = 0
@@ -222,88 +227,88 @@ def _both_duplicates(_bench: Workbench) -> Found:
     return f"{score:+.2f}", score < -MATTERS
 
 
-def _facilitating_in(head: Head, bench: Workbench) -> int:
+def _facilitating_in(head: Head, bench: Fixtures) -> int:
     """Seeds in which a head of the model with duplicates is facilitating."""
     return int((bench.redundant_study.roles[:, head[0], head[1]] == "facilitating").sum())
 
 
-def _in_some_seeds(head: Head, bench: Workbench) -> Found:
+def _in_some_seeds(head: Head, bench: Fixtures) -> Found:
     count = _facilitating_in(head, bench)
     return f"{count} of {SEEDS}", 0 < count < SEEDS
 
 
-def _in_every_seed(head: Head, bench: Workbench) -> Found:
+def _in_every_seed(head: Head, bench: Fixtures) -> Found:
     count = _facilitating_in(head, bench)
     return f"{count} of {SEEDS}", count == SEEDS
 
 
-def _exactly_one_duplicate(bench: Workbench) -> Found:
+def _exactly_one_duplicate(bench: Fixtures) -> Found:
     facilitating = bench.redundant_study.roles == "facilitating"
     layers, heads = zip(*DUPLICATES, strict=True)
     count = int((facilitating[:, layers, heads].sum(1) == 1).sum())
     return f"{count} of {SEEDS}", count == SEEDS
 
 
-def _group(bench: Workbench) -> Found:
+def _group(bench: Fixtures) -> Found:
     groups = [group.heads for group in bench.redundant_study.agreement.redundant]
     return "; ".join(map(_labels, groups)) or "none", groups == [DUPLICATES]
 
 
-def _contrast_gate(head: Head, opened: bool, bench: Workbench) -> Found:
+def _contrast_gate(head: Head, opened: bool, bench: Fixtures) -> Found:
     gate = float(bench.contrast.gates.values[head])
     return f"{gate:.2f}", gate > 0.5 if opened else gate < 0.5
 
 
-def _contrast_retain(bench: Workbench) -> Found:
+def _contrast_retain(bench: Fixtures) -> Found:
     accuracy = bench.contrast.retain.accuracy_thresholded
     return f"{accuracy:.0%}", accuracy == 1
 
 
-def _contrast_forget(bench: Workbench) -> Found:
+def _contrast_forget(bench: Fixtures) -> Found:
     forget = bench.contrast.forget
     rise = forget.nll_thresholded - forget.nll_before
     return f"{rise:+.2f}", rise > MATTERS
 
 
-def _in_families(name: str, expected: str, find: Callable[[str, Workbench], Found]) -> list[Test]:
-    return [Test(f"{name}, {family}", expected, partial(find, family)) for family in FAMILIES]
+def _in_families(name: str, expected: str, find: Callable[[str, Fixtures], Found]) -> list[Check]:
+    return [Check(f"{name}, {family}", expected, partial(find, family)) for family in FAMILIES]
 
 
 _KEPT, _LOST = HELPFUL
 _SOME, _ALL = f"1 to {SEEDS - 1} of {SEEDS}", f"{SEEDS} of {SEEDS}"
 
-TESTS: tuple[Test, ...] = (
+CHECKS: tuple[Check, ...] = (
     *_in_families("gates of 1", "same bits", _identity),
     *_in_families("left behind", "as it was", _left_as_found),
     *_in_families("closed head = zeroed", f"< {CLOSE:.0e}", _closed_head),
     *_in_families("gates = in weights", f"< {CLOSE:.0e}", _folding),
     *_in_families("ablation = loop", f"< {CLOSE:.0e}", _ablation),
-    Test("ablation to the mean = by hand", f"< {CLOSE:.0e}", _ablation_to_the_mean),
-    Test("gradient = finite differences", f"< {EXACT:.0e}", _gradient),
-    *(Test(f"ablating helpful {_label(h)}", f"< -{MATTERS}", partial(_sign, h)) for h in HELPFUL),
-    *(Test(f"ablating harmful {_label(h)}", f"> +{MATTERS}", partial(_sign, h)) for h in HARMFUL),
-    Test("ablating any other", f"< {NOTHING}", _signs_of_the_rest),
+    Check("ablation to the mean = by hand", f"< {CLOSE:.0e}", _ablation_to_the_mean),
+    Check("gradient = finite differences", f"< {EXACT:.0e}", _gradient),
+    *(Check(f"ablating helpful {_label(h)}", f"< -{MATTERS}", partial(_sign, h)) for h in HELPFUL),
+    *(Check(f"ablating harmful {_label(h)}", f"> +{MATTERS}", partial(_sign, h)) for h in HARMFUL),
+    Check("ablating any other", f"< {NOTHING}", _signs_of_the_rest),
     *(
-        Test(f"role of {_label(h)}", ROLES[h], partial(_role, h))
+        Check(f"role of {_label(h)}", ROLES[h], partial(_role, h))
         for h in ROLES
         if ROLES[h] != "irrelevant"
     ),
-    Test("roles of the others", f"{len(_rest())} irrelevant", _roles_of_the_rest),
+    Check("roles of the others", f"{len(_rest())} irrelevant", _roles_of_the_rest),
     *(
-        Test(f"ablating duplicate {_label(h)}", f"within {NOTHING}", partial(_one_duplicate, h))
+        Check(f"ablating duplicate {_label(h)}", f"within {NOTHING}", partial(_one_duplicate, h))
         for h in DUPLICATES
     ),
-    Test("ablating both duplicates", f"< -{MATTERS}", _both_duplicates),
+    Check("ablating both duplicates", f"< -{MATTERS}", _both_duplicates),
     *(
-        Test(f"{_label(h)} facilitating, seeds", _SOME, partial(_in_some_seeds, h))
+        Check(f"{_label(h)} facilitating, seeds", _SOME, partial(_in_some_seeds, h))
         for h in DUPLICATES
     ),
-    Test(f"{_label(SINGLE)} facilitating, seeds", _ALL, partial(_in_every_seed, SINGLE)),
-    Test("just one of the two, seeds", _ALL, _exactly_one_duplicate),
-    Test("redundant group", _labels(DUPLICATES), _group),
-    Test(f"contrast, keeps {_label(_KEPT)}", "> 0.5", partial(_contrast_gate, _KEPT, True)),
-    Test(f"contrast, closes {_label(_LOST)}", "< 0.5", partial(_contrast_gate, _LOST, False)),
-    Test("contrast, retained answers", "100%", _contrast_retain),
-    Test("contrast, forgotten NLL", f"> +{MATTERS}", _contrast_forget),
+    Check(f"{_label(SINGLE)} facilitating, seeds", _ALL, partial(_in_every_seed, SINGLE)),
+    Check("just one of the two, seeds", _ALL, _exactly_one_duplicate),
+    Check("redundant group", _labels(DUPLICATES), _group),
+    Check(f"contrast, keeps {_label(_KEPT)}", "> 0.5", partial(_contrast_gate, _KEPT, True)),
+    Check(f"contrast, closes {_label(_LOST)}", "< 0.5", partial(_contrast_gate, _LOST, False)),
+    Check("contrast, retained answers", "100%", _contrast_retain),
+    Check("contrast, forgotten NLL", f"> +{MATTERS}", _contrast_forget),
 )
 """In the order of the table."""

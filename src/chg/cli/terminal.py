@@ -1,0 +1,56 @@
+"""What every verb shares: output settings, and tables on the terminal."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from chg.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Output:
+    """How a command talks that writes no file of its own choosing."""
+
+    quiet: bool = False
+    """No progress bar and no log, only results, warnings and errors."""
+    config: str | None = None
+    """YAML file of settings by flag name; flags override it."""
+
+
+def require_gate_file_name(path: str) -> None:
+    """Refuse an output name that is neither gate file form.
+
+    Raises:
+        ConfigError: the ending is neither .pt nor .safetensors.
+    """
+    if not path.endswith((".pt", ".safetensors")):
+        raise ConfigError(f"--out {path} must end in .pt or .safetensors")
+
+
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a small table; the first column is text, the others are figures."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table()
+    for i, column in enumerate(columns):
+        table.add_column(column, justify="left" if i == 0 else "right")
+    for row in rows:
+        table.add_row(*map(escape, row))
+    console = Console()
+    console.print(title, style="bold", highlight=False)
+    console.print(table)
+
+
+def say(text: str) -> None:
+    """Print a line of result to stdout."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def format_number(value: float | None, digits: int = 4) -> str:
+    """A number for a table; a dash where there is none."""
+    return "-" if value is None else f"{value:.{digits}f}"

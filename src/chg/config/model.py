@@ -1,0 +1,46 @@
+"""Settings of the model: its name, its precision and its place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from chg.config.choices import Dtype, Recompute
+from chg.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class MemoryConfig:
+    """How much memory a fit and an ablation would take."""
+
+    memory: bool = False
+    """Estimate it instead, from the configuration alone; no weights are loaded."""
+    batch_size: int = 4
+    """Rows per forward pass."""
+    length: int = 512
+    """Tokens per row, all of them scored."""
+    recompute: Recompute = "none"
+    """What the fit computes again in its backward pass."""
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1 or self.length < 2:
+            raise ConfigError("--batch_size must be at least 1 and --length at least 2")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Which model, and how it is loaded."""
+
+    model: str = "gpt2"
+    """Hub name, local folder, or builtin:tiny (ships with chg, needs no network)."""
+    revision: str | None = None
+    """Branch, tag or commit of the model on the hub."""
+    dtype: Dtype = "auto"
+    """Precision of the weights; auto is float32 on a CPU and the checkpoint's own elsewhere."""
+    device: str = "auto"
+    """auto (a GPU where there is one), cpu, cuda, cuda:1, mps ..."""
+    device_map: str | None = None
+    """Let accelerate place the model, e.g. auto; replaces --device."""
+    attn_implementation: str | None = None
+    """sdpa, eager, flash_attention_2 ...; the model's default if not given."""
+    trust_remote_code: bool = False
+    """Run model code that comes with the checkpoint. Only for authors you trust."""

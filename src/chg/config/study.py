@@ -1,0 +1,126 @@
+"""Settings of a study and of its causal check."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from chg.config.choices import CLOSED_BELOW, OPEN_ABOVE, require_positive
+from chg.config.fitting import OptimizerConfig
+from chg.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class CheckConfig:
+    """Which study, and how it is checked."""
+
+    run: str = "runs/study"
+    """Folder of a finished study."""
+    seeds: int = 3
+    """Seeds whose gates are checked, from the first on."""
+    points: int = 12
+    """Steps of a curve, about."""
+    tolerance: float = 0.05
+    """What counts as about zero, as a share of the largest difference."""
+    eval_rows: int | None = None
+    """Held-out rows to measure on; as many as in the study if not given."""
+    dataset: str | None = None
+    """Another data set to check on, with the columns of the study's."""
+    dataset_config: str | None = None
+    """Its configuration."""
+    out: str | None = None
+    """Folder for checks.json and the picture; `validation` inside the run if not given."""
+
+    def __post_init__(self) -> None:
+        if min(self.seeds, self.points, self.tolerance) <= 0 or (self.eval_rows or 1) < 1:
+            raise ConfigError("--seeds, --points, --tolerance and --eval_rows must be above 0")
+
+
+@dataclass(frozen=True)
+class StudyConfig(OptimizerConfig):
+    """What a study fits, and how it is read."""
+
+    seeds: int = 10
+    """Starting points, each with its own G0, G+ and G-, all fitted side by side."""
+    lambda_reg: float = 0.1
+    """Strength of the push: retention is fitted with minus this, removal with plus this."""
+    lambda_path: str | None = None
+    """Further strengths, as in 0.02,0.05,0.2,0.5: over which of them does a head keep its role?"""
+    lr: float = 0.0125
+    """Fraction of the full gate range one update of G0 may move a gate; falls to a tenth."""
+    lr_pushed: float = 0.0625
+    """The same of G+ and G-; falls to a fifth. Both as in the paper."""
+    epochs: int = 3
+    """Passes over the rows in each stage, with --max_steps None."""
+    max_steps: int | None = 500
+    """Updates of each stage at most."""
+    batch_size: int = 16
+    """Rows per update; every seed sees the same ones."""
+    early_stop: bool = True
+    """Stop a fit when none of its gates has moved by 0.02 in 50 updates."""
+    seeds_per_batch: int | None = None
+    """Gate matrices that share a forward pass; as many as are useful and memory holds if not
+    given."""
+    checkpoint_every: int = 25
+    """Updates between checkpoints; a killed run loses no more."""
+    eval_rows: int = 128
+    """Held-out rows for ablation, the causal check and NLL figures."""
+    open_above: float = OPEN_ABOVE
+    """A gate above this counts as high."""
+    closed_below: float = CLOSED_BELOW
+    """A gate below this counts as low."""
+    agreement: float = 0.8
+    """Share of the seeds that must give a head the same role; otherwise it is undecided."""
+    check_seeds: int = 3
+    """Seeds whose gates are checked causally; 0 leaves the check out."""
+    check_points: int = 12
+    """Steps of a causal curve, about."""
+    check_tolerance: float = 0.05
+    """What counts as about zero there, as a share of the largest difference."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_positive(
+            seeds=self.seeds,
+            lambda_reg=self.lambda_reg,
+            lr_pushed=self.lr_pushed,
+            seeds_per_batch=self.seeds_per_batch,
+            checkpoint_every=self.checkpoint_every,
+            eval_rows=self.eval_rows,
+            agreement=self.agreement,
+            check_points=self.check_points,
+            check_tolerance=self.check_tolerance,
+        )
+        if not 0 < self.closed_below <= self.open_above < 1:
+            raise ConfigError(
+                "--closed_below and --open_above must lie between 0 and 1, in this order; got "
+                f"{self.closed_below} and {self.open_above}"
+            )
+        if self.check_seeds < 0:
+            raise ConfigError(f"--check_seeds must be 0 or more, got {self.check_seeds}")
+        self.lambdas  # noqa: B018 - checked when made
+
+    @property
+    def all_seeds(self) -> tuple[int, ...]:
+        """The seeds, counted up from `seed`."""
+        return tuple(range(self.seed, self.seed + self.seeds))
+
+    @property
+    def lambdas(self) -> tuple[float, ...]:
+        """`lambda_reg` and the strengths of the path, rising.
+
+        Raises:
+            ConfigError: one is no number, or not above 0.
+        """
+        try:
+            further = [
+                float(part) for part in (self.lambda_path or "").strip("[]").split(",") if part
+            ]
+        except ValueError:
+            further = [-1.0]
+        if not all(0 < one < math.inf for one in further):
+            raise ConfigError(
+                f"--lambda_path must be numbers above 0, as in 0.02,0.05,0.2, "
+                f"got {self.lambda_path}"
+            )
+        return tuple(sorted({self.lambda_reg, *further}))

@@ -1,0 +1,59 @@
+"""What there is to gate in a model, checked: heads, groups, sizes, paths."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from chg.engine.capabilities import Mode, capabilities
+from chg.gating import check_head_sites
+from chg.models import AnyModel, architecture_name, find_head_sites, unwrap_model
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """The heads of a model whose check passed."""
+
+    architecture: str
+    num_layers: int
+    layers_with_heads: tuple[int, ...]
+    num_heads: tuple[int, ...]
+    """Query heads of each of these layers."""
+    num_kv_heads: tuple[int, ...]
+    """Key-value groups of each of them."""
+    head_dim: tuple[int, ...]
+    """What one head hands to the projection, in each of them."""
+    projections: tuple[str, ...]
+    """Path of each attention output projection from the model."""
+    parameters: int
+    parameters_in_heads: int
+    """Parameters of the attention modules."""
+    starts: Mode
+    """Where the engine's passes start: `inside` layers, at the beginning of `layers`, or of all."""
+    shareable: int
+    """Length up to which rows that begin alike share it; 0 if they cannot."""
+
+
+def inspect_model(model: AnyModel) -> Inspection:
+    """Find a model's heads and prove on four tokens that gates do what they should.
+
+    Raises:
+        ArchitectureError: the heads were not found, or the check failed.
+    """
+    model = unwrap_model(model)
+    sites = find_head_sites(model)
+    check_head_sites(model, sites)
+    can = capabilities(model)
+    in_heads = {id(p): p.numel() for site in sites for p in site.attention.parameters()}
+    return Inspection(
+        architecture=architecture_name(model),
+        num_layers=sites.num_layers,
+        layers_with_heads=tuple(site.layer for site in sites),
+        num_heads=tuple(site.num_heads for site in sites),
+        num_kv_heads=tuple(site.num_kv_heads for site in sites),
+        head_dim=tuple(site.head_dim for site in sites),
+        projections=tuple(site.path for site in sites),
+        parameters=sum(p.numel() for p in model.parameters()),
+        parameters_in_heads=sum(in_heads.values()),
+        starts=can.mode,
+        shareable=can.max_shared_length,
+    )

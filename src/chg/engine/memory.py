@@ -1,0 +1,125 @@
+"""How much memory a fit and an ablation take, from the configuration of a model alone.
+
+The jobs' own code runs on a model without weights (PyTorch's meta device), and every tensor is
+counted for as long as it lives.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from chg.config import Recompute
+from chg.data import TokenRow, collate
+from chg.engine.capabilities import capabilities
+from chg.engine.engine import TOKENS_PER_PASS, logprobs_of_fits, partial_forward
+from chg.engine.log_probs import ready, score_hidden, target_scores
+from chg.errors import ModelError
+from chg.models import find_head_sites, frozen
+
+
+@dataclass(frozen=True)
+class MemoryEstimate:
+    """Bytes: the weights, and what each job takes above them at its highest."""
+
+    weights: int
+    fit: int
+    """One forward and backward pass over a batch."""
+    ablation: int
+    """The states that branches start from, and a slab of branches."""
+
+
+def estimate_memory(
+    model: nn.Module, batch_size: int, length: int, recompute: Recompute = "none"
+) -> MemoryEstimate:
+    """Estimate from a model on the meta device, every token of `batch_size x length` scored.
+
+    Raises:
+        ArchitectureError: the model's heads cannot be found.
+        ModelError: the model cannot run without weights, because it decides by values.
+    """
+    row = TokenRow((0,) * length, (False, *[True] * (length - 1)))
+    meta = torch.device("meta")
+    shape = find_head_sites(model).shape
+
+    def fit() -> None:
+        batch = ready(model, collate([row] * batch_size, 0))
+        gates = torch.ones(1, *shape, device=meta, requires_grad=True)
+        with partial_forward(model, recompute) as forward:
+            logprobs_of_fits(model, gates, batch, forward).sum().backward()
+
+    def ablation() -> None:
+        together = max(1, min(batch_size, TOKENS_PER_PASS // shape[1] // length))
+        batch = ready(model, collate([row] * together, 0))
+        with torch.no_grad(), partial_forward(model) as forward:
+            if forward is None:
+                target_scores(model, batch)
+                return
+            # The states that branches start from, and a slab of those.
+            every = {site.layer: torch.arange(together, device=meta) for site in forward.sites}
+            branches = max(1, TOKENS_PER_PASS // (together * length))
+            many = batch.repeat(branches)
+            for rows, keep in ((batch, every), (many, {})):
+                gates = torch.ones(rows.input_ids.shape[0], *shape, device=meta)
+                leaving, _kept = forward.run(rows.inputs, gates, rows.scored, keep=keep)
+                score_hidden(forward.head, leaving, rows)
+
+    weights = {id(p): p.numel() * p.element_size() for p in model.parameters()}
+    with frozen(model):
+        _peak(model, lambda: capabilities(model))  # found out once, and not part of any job
+        return MemoryEstimate(sum(weights.values()), _peak(model, fit), _peak(model, ablation))
+
+
+def _peak(model: nn.Module, job: Callable[[], object]) -> int:
+    with LivingTensors(model) as living:
+        try:
+            job()
+        except (RuntimeError, NotImplementedError) as error:
+            line = (str(error).splitlines() or [""])[0]
+            raise ModelError(
+                f"memory cannot be estimated without weights for this model: {line}; load it and "
+                "watch a short run instead"
+            ) from error
+    return int(living.peak)
+
+
+class LivingTensors(TorchDispatchMode):
+    """Counts the bytes of all tensors made inside that are alive, a model's own left out.
+
+    `peak` is their highest, without what allocators and libraries hold beside.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        own = (*model.parameters(), *model.buffers())
+        self._own = {tensor.untyped_storage()._cdata for tensor in own}
+        self.peak: int = 0
+        self._now = 0
+        self._sizes: dict[int, int] = {}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.ops.aten._local_scalar_dense.default and args[0].is_meta:
+            return True  # "is nothing masked?": yes, a batch without padding
+        made = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(made):
+            if isinstance(tensor, Tensor):
+                self._count(tensor.untyped_storage())
+        return made
+
+    def _count(self, storage: torch.UntypedStorage) -> None:
+        key = storage._cdata
+        if key not in self._sizes and key not in self._own:
+            self._sizes[key] = storage.nbytes()
+            self._now += self._sizes[key]
+            self.peak = max(self.peak, self._now)
+            weakref.finalize(storage, self._forget, key)
+
+    def _forget(self, key: int) -> None:
+        self._now -= self._sizes.pop(key)

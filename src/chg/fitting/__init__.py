@@ -1,0 +1,27 @@
+"""Gates learned from rows."""
+
+from chg.fitting.contrastive import ContrastResult, fit_contrastive, fit_matched
+from chg.fitting.fit import EVALUATIONS, FitResult, fit_gates
+from chg.fitting.losses import gate_regularizer, nll_loss
+from chg.fitting.optimizer import GateOptimizer, Schedule, Update, starting_logits
+from chg.fitting.stopping import updates_between_looks
+from chg.fitting.updates import MicroBatch, total_updates, update_batches
+
+__all__ = [
+    "EVALUATIONS",
+    "ContrastResult",
+    "FitResult",
+    "GateOptimizer",
+    "MicroBatch",
+    "Schedule",
+    "Update",
+    "fit_contrastive",
+    "fit_gates",
+    "fit_matched",
+    "gate_regularizer",
+    "nll_loss",
+    "starting_logits",
+    "total_updates",
+    "update_batches",
+    "updates_between_looks",
+]

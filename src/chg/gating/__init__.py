@@ -1,0 +1,32 @@
+"""Gates: put on a model and taken off."""
+
+from chg.gating.check import check_head_sites
+from chg.gating.gate_wrapper import attach, gated, get_attention_module
+from chg.gating.gates import LOGIT_BOUND, HeadGates, count_gates
+from chg.gating.hooks import AttachedGates, scale_heads
+from chg.gating.references import (
+    Reference,
+    at_scored_positions,
+    describe_reference,
+    make_reference,
+    repeat_for_rows,
+    with_reference,
+)
+
+__all__ = [
+    "LOGIT_BOUND",
+    "AttachedGates",
+    "HeadGates",
+    "Reference",
+    "at_scored_positions",
+    "attach",
+    "check_head_sites",
+    "count_gates",
+    "describe_reference",
+    "gated",
+    "get_attention_module",
+    "make_reference",
+    "repeat_for_rows",
+    "scale_heads",
+    "with_reference",
+]

@@ -1,0 +1,122 @@
+"""The one place that touches a model: heads are scaled where they exist, and nothing else changes.
+
+Head `(l, h)`'s output is the h-th slice of the *input* of layer l's output projection, so a gate is
+a forward pre-hook on that projection (METHOD.md, Gates; paper, section 3):
+
+    out_l = concat_h(G[l, h] * z[l, h]) W_O[l] (+ bias)
+
+With a reference, what a closed gate leaves out is filled in: `G * z + (1 - G) * ref`.
+
+1. `find_head_sites` says where the projections are (`architectures.py`).
+2. `attach` checks them once per model with a few tokens (`check_head_sites`), then registers one
+   hook per layer.
+3. The handle's gates can be replaced between forward passes, and carry gradients if they ask to.
+4. On exit every hook of *this* context is removed, whatever happened; nested contexts multiply.
+
+Scaling slices of the attention module's *output* would not gate heads: after the projection every
+coordinate mixes all heads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from weakref import WeakKeyDictionary
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from chg.errors import GateError
+from chg.gating.check import check_head_sites
+from chg.gating.gates import HeadGates
+from chg.gating.hooks import AttachedGates
+from chg.models import AnyModel, find_head_sites, unwrap_model
+
+_checked: WeakKeyDictionary[nn.Module, list[int]] = WeakKeyDictionary()
+"""Models whose sites passed the check, with the identity of each projection it was done on."""
+
+
+def get_attention_module(model: AnyModel, layer: int) -> nn.Module:
+    """The attention module of one decoder layer, found as everything here finds it.
+
+    Raises:
+        ArchitectureError: the architecture is not recognised.
+        GateError: the model has no such layer.
+    """
+    sites = find_head_sites(model)
+    if not 0 <= layer < sites.num_layers:
+        raise GateError(
+            f"layer {layer} does not exist; the model has layers 0 to {sites.num_layers - 1}"
+        )
+    for site in sites:
+        if site.layer == layer:
+            return site.attention
+    raise GateError(f"layer {layer} has no softmax attention, and so no heads")
+
+
+def attach(
+    model: AnyModel,
+    gates: HeadGates | Float[Tensor, "*batch layer head"],
+    *,
+    reference: Mapping[int, Tensor] | None = None,
+    check: bool = True,
+) -> AttachedGates:
+    """Put gates on a model and return the handle that takes them off again.
+
+    Args:
+        model: any transformers causal language model whose heads can be found, as it is or as
+            peft, torch.compile, TransformerBridge or nnsight wrap it. While gates are attached,
+            compiled code runs uncompiled.
+        gates: `HeadGates`, or a tensor in [0, 1] of shape `[layer, head]` or
+            `[batch, layer, head]` (one gate matrix per row of the batch).
+        reference: what closed gates are filled up with in place of zeros: `everywhere` of a
+            `Reference`, or layer -> `[1 or batch, 1 or pos, width of the projection]`.
+        check: prove on a few tokens, once per model, that the heads are where they seem to be, and
+            that the gates lie in [0, 1]. Off in inner loops that were checked before.
+
+    Raises:
+        ArchitectureError: the heads were not found, or the check failed.
+        GateError: the gates or the reference do not fit the model, or the gates leave [0, 1].
+    """
+    model = unwrap_model(model)
+    sites = find_head_sites(model)
+    if check:
+        identities = [id(site.projection) for site in sites]
+        if _checked.get(model) != identities:
+            check_head_sites(model, sites)
+            _checked[model] = identities
+    values = gates.values if isinstance(gates, HeadGates) else gates
+    handle = AttachedGates(model, sites, values, reference)
+    if check:
+        of_heads = values[..., sites.existing(handle.unit).to(values.device)]
+        if not bool(((of_heads >= 0) & (of_heads <= 1)).all()):
+            handle.remove()
+            raise GateError(
+                f"gates must lie in [0, 1]; got values from {of_heads.min():.3g} to "
+                f"{of_heads.max():.3g}. Logits go through HeadGates(logits) or torch.sigmoid first"
+            )
+    return handle
+
+
+@contextmanager
+def gated(
+    model: AnyModel,
+    gates: HeadGates | Float[Tensor, "*batch layer head"],
+    *,
+    reference: Mapping[int, Tensor] | None = None,
+    check: bool = True,
+) -> Iterator[AttachedGates]:
+    """Run a model under gates: forward passes, `generate`, an evaluation harness, anything.
+
+    Contexts nest, and then gates multiply; each removes only its own hooks. Arguments and errors
+    are those of `attach`.
+
+    Example:
+        >>> with gated(model, gates):
+        ...     model.generate(**tokenizer("The cat", return_tensors="pt"))
+    """
+    handle = attach(model, gates, reference=reference, check=check)
+    try:
+        yield handle
+    finally:
+        handle.remove()

@@ -1,0 +1,191 @@
+"""Gate matrices: the one thing this project learns, and the file it lives in.
+
+A gate matrix holds one value in [0, 1] per query head, stored as logits:
+`gates = sigmoid(logits)` (paper, section 3). Fitting keeps them inside [-LOGIT_BOUND, LOGIT_BOUND].
+Where a layer has fewer heads than others, or none, the entries that are no heads are NaN.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Bool, Float
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from chg.config import CLOSED_BELOW, OPEN_ABOVE, VERDICT_THRESHOLD
+from chg.errors import GateFileError
+from chg.files import atomic_path
+
+FORMAT_VERSION = 1
+LOGIT_BOUND = 4.0
+"""Fitted logits stay within +-4, so fitted gates within [0.018, 0.982] (paper, appendix 6.2)."""
+
+
+class GateCounts(NamedTuple):
+    """How many gates of a matrix are above `OPEN_ABOVE`, below `CLOSED_BELOW`, and between."""
+
+    open: int
+    closed: int
+    middle: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.open} open (> {OPEN_ABOVE}), {self.closed} closed (< {CLOSED_BELOW}), "
+            f"{self.middle} between"
+        )
+
+
+def count_gates(gates: Float[Tensor, "*fit layer head"]) -> GateCounts:
+    """Count open, closed and middle gates of the heads that exist."""
+    is_open = int((gates > OPEN_ABOVE).sum())
+    is_closed = int((gates < CLOSED_BELOW).sum())
+    total = int((~gates.isnan()).sum())
+    return GateCounts(is_open, is_closed, total - is_open - is_closed)
+
+
+@dataclass(frozen=True)
+class HeadGates:
+    """One gate matrix as logits, with where it came from."""
+
+    logits: Float[Tensor, "layer head"]
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def values(self) -> Float[Tensor, "layer head"]:
+        """The gates themselves, in [0, 1]."""
+        return torch.sigmoid(self.logits)
+
+    @property
+    def num_layers(self) -> int:
+        """Layers, `L`."""
+        return int(self.logits.shape[0])
+
+    @property
+    def num_heads(self) -> int:
+        """Query heads per layer, `H`."""
+        return int(self.logits.shape[1])
+
+    @property
+    def exists(self) -> Bool[Tensor, "layer head"]:
+        """Which entries are heads: all of them, unless layers differ in their heads."""
+        return ~self.logits.isnan()
+
+    @property
+    def thresholded(self) -> Float[Tensor, "layer head"]:
+        """Gates applied as a verdict: 1 from `VERDICT_THRESHOLD` on, 0 below (METHOD.md)."""
+        verdict = (self.values >= VERDICT_THRESHOLD).float()
+        return verdict.masked_fill(~self.exists, torch.nan)
+
+    @property
+    def counts(self) -> GateCounts:
+        """Open, closed and middle gates."""
+        return count_gates(self.values)
+
+    def save(self, path: str | Path) -> Path:
+        """Write a gate file; `.safetensors` by that ending, otherwise the `.pt` form.
+
+        Both hold `logits`, `num_layers`, `num_heads` and `metadata` (JSON text), and `exists` where
+        not every entry is a head. The write is atomic.
+
+        Raises:
+            OutputError: `path` cannot be written.
+        """
+        path = Path(path)
+        tensors = {"logits": self.logits.detach().to("cpu", torch.float32).contiguous()}
+        if not self.exists.all():
+            tensors["exists"] = self.exists.cpu()
+        metadata = json.dumps({"format_version": FORMAT_VERSION, **self.metadata})
+        with atomic_path(path) as temporary:
+            if path.suffix == ".safetensors":
+                header = {
+                    "num_layers": str(self.num_layers),
+                    "num_heads": str(self.num_heads),
+                    "metadata": metadata,
+                }
+                save_file(tensors, temporary, metadata=header)
+            else:
+                torch.save(
+                    {
+                        **tensors,
+                        "num_layers": self.num_layers,
+                        "num_heads": self.num_heads,
+                        "metadata": metadata,
+                    },
+                    temporary,
+                )
+        return path
+
+    @classmethod
+    def load(cls, path: str | Path) -> HeadGates:
+        """Read a gate file. Nothing in it is ever executed.
+
+        Raises:
+            GateFileError: it is missing, damaged, unsafe or not a gate file.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise GateFileError(f"gate file {path} does not exist; make one with `chg fit`")
+        content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pt(path)
+        return cls(*_checked(content, path))
+
+
+def _read_pt(path: Path) -> Mapping[str, Any]:
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise GateFileError(
+            f"gate file {path} was refused: it is damaged, or holds objects other than plain "
+            "tensors and numbers, which could run code when loaded"
+        ) from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        raise GateFileError(
+            f"gate file {path} is damaged or truncated; fit it again with `chg fit`"
+        ) from error
+    if not isinstance(content, Mapping):
+        raise GateFileError(f"{path} is not a gate file: it holds a {type(content).__name__}")
+    return content
+
+
+def _read_safetensors(path: Path) -> Mapping[str, Any]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+            content: dict[str, Any] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        content.update({k: int(v) for k, v in header.items() if k.startswith("num_")})
+    except (SafetensorError, ValueError, OSError) as error:
+        raise GateFileError(f"gate file {path} is damaged or truncated: {error}") from error
+    return {**content, "metadata": header.get("metadata", "{}")}
+
+
+def _checked(content: Mapping[str, Any], path: Path) -> tuple[Tensor, dict[str, Any]]:
+    missing = {"logits", "num_layers", "num_heads"} - content.keys()
+    if missing:
+        raise GateFileError(f"{path} is not a gate file: it has no {', '.join(sorted(missing))}")
+    logits = content["logits"]
+    if not isinstance(logits, Tensor) or logits.dim() != 2 or not logits.is_floating_point():
+        raise GateFileError(f"{path} is not a gate file: its logits are not a [layer, head] matrix")
+    said = (content["num_layers"], content["num_heads"])
+    if tuple(logits.shape) != said:
+        raise GateFileError(
+            f"{path} contradicts itself: logits {tuple(logits.shape)}, sizes {said}"
+        )
+    exists = content.get("exists", torch.ones_like(logits, dtype=torch.bool))
+    if not isinstance(exists, Tensor) or exists.dtype != torch.bool or exists.shape != logits.shape:
+        raise GateFileError(f"{path} is damaged: `exists` does not say which of its heads exist")
+    if logits[exists].isnan().any():
+        raise GateFileError(f"{path} holds logits that are NaN; fit it again")
+    try:
+        metadata = json.loads(content.get("metadata") or "{}")
+    except (TypeError, ValueError) as error:
+        raise GateFileError(f"{path} has metadata that is not JSON text") from error
+    if not isinstance(metadata, dict):
+        raise GateFileError(f"{path} has metadata that is not a JSON object")
+    return logits.to(torch.float32).masked_fill(~exists, torch.nan), metadata

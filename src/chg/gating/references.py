@@ -1,0 +1,253 @@
+"""What an ablated head is replaced by, where it is not zero: its mean, or its output elsewhere.
+
+A gate blends a head with its reference, `gate * head + (1 - gate) * reference`:
+
+1. `mean`: the head's mean output over all tokens of a data set, or over those at each position.
+2. `resample`: its output in another row, at the same position: a row's partner (`with_partners`),
+   or its corrupted prompt. One plain pass over a batch's partners gives those of all heads.
+
+Both are taken with all heads open, and are constants: no gradient goes through them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from chg.config import AblationConfig, AblationKind, OptimizerConfig
+from chg.data import Batch, TokenData, batches, with_partners
+from chg.errors import ConfigError, DataError, GateError
+from chg.models import (
+    AnyModel,
+    HeadSites,
+    find_head_sites,
+    frozen,
+    input_device,
+    record_heads,
+    uncompiled,
+    unwrap_model,
+)
+
+ROWS, TOKENS = 16, 4096
+"""Rows and tokens of a pass over reference data at most."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What closed gates are filled up with; made by `make_reference`."""
+
+    kind: AblationKind
+    means: Mapping[int, Float[Tensor, "place width"]] = field(default_factory=dict)
+    """Layer -> means at positions `0, 1, ...`, and in the last row that over all positions, which
+    also serves positions that the data did not have."""
+    origin: Mapping[str, str] = field(default_factory=dict)
+    """Name and fingerprint of its rows, where they are not those that are scored."""
+
+    @property
+    def by_row(self) -> bool:
+        """Whether rows have references of their own, so that they share nothing."""
+        return self.kind == "resample"
+
+    @property
+    def everywhere(self) -> dict[int, Float[Tensor, "1 1 width"]]:
+        """The reference of every layer for any pass, for `gated` and `attach`.
+
+        Raises:
+            GateError: it depends on the row or the position.
+        """
+        if self.by_row or any(len(table) > 1 for table in self.means.values()):
+            raise GateError(
+                "a reference by row or position fits no other pass than that over its own batch; "
+                "use one mean over all positions"
+            )
+        return {layer: table[None] for layer, table in self.means.items()}
+
+    def of(self, model: AnyModel, batch: Batch) -> dict[int, Float[Tensor, "row place width"]]:
+        """The reference of every layer for a batch: of one row or all, one position or all.
+
+        Raises:
+            DataError: rows have no reference of their own, and need one.
+        """
+        if self.by_row:
+            return _heads_elsewhere(model, batch)
+        positions = batch.position_ids
+        if positions is None:
+            positions = torch.arange(batch.input_ids.shape[1])[None]
+        return {
+            layer: table[None]
+            if len(table) == 1
+            else table[positions.to(table.device).clamp(max=len(table) - 1)]
+            for layer, table in self.means.items()
+        }
+
+
+def make_reference(
+    model: AnyModel, data: TokenData, kind: AblationKind, *, per_position: bool = False
+) -> Reference | None:
+    """What ablated heads are replaced by; None for zero.
+
+    Args:
+        model: a causal language model; left as it is.
+        data: rows that `mean` is over; for `resample` those to be scored, `with_partners`.
+        kind: `zero`, `mean` or `resample`.
+        per_position: means of every position by itself.
+
+    Raises:
+        ArchitectureError: the model's heads cannot be found.
+        ConfigError: `per_position` of anything but means.
+        DataError: rows that are resampled have no partners.
+        GateError: the model uses a layer's heads several times in a pass, and they are resampled.
+    """
+    if per_position and kind != "mean":
+        raise ConfigError(f"--per_position belongs to --ablation mean, not {kind}")
+    if kind == "zero":
+        return None
+    if kind == "resample":
+        if not data.has_references:
+            raise DataError(
+                f"rows of {data.name} have no reference rows to resample heads from; prepare them "
+                "with chg.with_partners(data, seed), or with a column of corrupted prompts"
+            )
+        return Reference(kind)
+    model = unwrap_model(model)
+    sites = find_head_sites(model)
+    sums = _Sums()
+    with frozen(model), uncompiled():
+        for _, batch in batches(data, ROWS, TOKENS):
+            batch = batch.to(input_device(model))
+            inputs, held = batch.inputs, batch.attention_mask
+            for layer, uses in record_heads(model, sites, inputs).items():
+                for heads in uses:
+                    sums.add(layer, heads, held, by_position=per_position)
+    return Reference(kind, sums.means())
+
+
+def with_reference(
+    model: AnyModel,
+    data: TokenData,
+    config: AblationConfig | OptimizerConfig,
+    rows: TokenData | None = None,
+) -> tuple[TokenData, Reference | None]:
+    """Data ready to be scored with what ablated heads are replaced by.
+
+    Args:
+        model: a causal language model; left as it is.
+        data: the rows to be scored.
+        config: the kind of ablation, and the seed that draws partners.
+        rows: what means are over and partners are drawn from, in place of `data`.
+
+    Raises:
+        ConfigError, DataError, GateError: as `make_reference` and `with_partners`; or there are
+            reference rows for ablation to zero.
+    """
+    kind = config.ablation
+    if rows is not None and kind == "zero":
+        raise ConfigError("reference rows belong to --ablation mean or resample, not zero")
+    if kind == "resample":
+        data = with_partners(data, config.seed, rows)
+    source = rows if rows is not None and kind == "mean" else data
+    reference = make_reference(model, source, kind, per_position=config.per_position)
+    if reference is not None and rows is not None:
+        origin = {"reference_dataset": rows.name, "reference_fingerprint": rows.fingerprint}
+        reference = replace(reference, origin=origin)
+    return data, reference
+
+
+def describe_reference(reference: Reference | None) -> dict[str, str]:
+    """For metadata: the kind of ablation, and the data set of the reference if it is another."""
+    return (
+        {"ablation": "zero"}
+        if reference is None
+        else {
+            "ablation": reference.kind,
+            **reference.origin,
+        }
+    )
+
+
+class _Sums:
+    """Sums of heads over rows, by layer, and how many tokens they are of."""
+
+    def __init__(self) -> None:
+        self._of: dict[int, tuple[Tensor, Tensor]] = {}
+        self._dtype = torch.float32
+
+    def add(
+        self, layer: int, heads: Tensor, held: Int[Tensor, "row pos"], *, by_position: bool
+    ) -> None:
+        """Add what a batch's rows have, padding left out."""
+        held = held.to(heads.device)
+        self._dtype = torch.promote_types(heads.dtype, torch.float32)
+        # Sums in float64 wherever there is any: a data set has many tokens.
+        exact = torch.float32 if heads.device.type == "mps" else torch.float64
+        summed = heads.to(exact).masked_fill(held[..., None] == 0, 0).sum(0)
+        counts = held.sum(0)
+        if not by_position:
+            summed, counts = summed.sum(0, keepdim=True), counts.sum(0, keepdim=True)
+        before = self._of.get(layer)
+        if before is not None:
+            longer, shorter = sorted([before, (summed, counts)], key=lambda pair: -len(pair[1]))
+            for total, part in zip(longer, shorter, strict=True):
+                total[: len(part)] += part
+            summed, counts = longer
+        self._of[layer] = summed, counts
+
+    def means(self) -> dict[int, Float[Tensor, "place width"]]:
+        """Means at every position, and over all of them in the last row."""
+        found = {}
+        for layer, (summed, counts) in self._of.items():
+            overall = summed.sum(0, keepdim=True) / counts.sum()
+            each = [summed / counts[:, None]] if len(counts) > 1 else []
+            found[layer] = torch.cat([*each, overall]).to(self._dtype)
+        return found
+
+
+def _heads_elsewhere(model: AnyModel, batch: Batch) -> dict[int, Tensor]:
+    """The heads of a batch's reference rows; past the end of one, those of its last token."""
+    ids, mask = batch.reference_ids, batch.reference_mask
+    if ids is None or mask is None:
+        raise DataError(
+            "rows have no reference rows to resample heads from; prepare all data that is scored "
+            "with chg.with_partners(data, seed)"
+        )
+    model = unwrap_model(model)
+    sites = find_head_sites(model)
+    with frozen(model), uncompiled():
+        entering = record_heads(model, sites, {"input_ids": ids, "attention_mask": mask})
+    last = mask.sum(1, keepdim=True) - 1
+    places = torch.arange(ids.shape[1], device=ids.device).minimum(last)[..., None]
+    return {
+        layer: uses[0].take_along_dim(places.to(uses[0].device), dim=1)
+        for layer, uses in _once(sites, entering).items()
+    }
+
+
+def _once(sites: HeadSites, entering: dict[int, list[Tensor]]) -> dict[int, list[Tensor]]:
+    for site in sites:
+        if len(entering[site.layer]) != 1:
+            raise GateError(
+                f"{site.path} is used {len(entering[site.layer])} times in a pass, so its heads "
+                "cannot be taken from another row; use --ablation mean or zero"
+            )
+    return entering
+
+
+def repeat_for_rows(value: Float[Tensor, "row place width"], rows: int) -> Tensor:
+    """A layer's reference for copies of its batch, one after another."""
+    own = value.shape[0]
+    return value if own == 1 else value.repeat(rows // own, 1, 1)
+
+
+def at_scored_positions(
+    value: Float[Tensor, "row place width"], scored: Int[Tensor, "scored"], length: int
+) -> Float[Tensor, "scored_or_1 1 width"]:
+    """The same at scored positions, `row * length + pos`, as rows of one position each."""
+    rows, places = value.shape[:2]
+    if rows == places == 1:
+        return value
+    at = scored.to(value.device)
+    return value[at // length % rows, at % length % places][:, None]

@@ -1,0 +1,41 @@
+"""Hugging Face models, and where their heads are."""
+
+from chg.models.architectures import existing_heads, find_head_sites, gate_shape
+from chg.models.describe import (
+    architecture_name,
+    describe_model,
+    input_device,
+    model_name,
+    text_config,
+)
+from chg.models.heads import HeadSite, HeadSites
+from chg.models.layouts import register_architecture
+from chg.models.loading import load_model, load_without_weights, use_cache_when_hub_unreachable
+from chg.models.modes import frozen, matmul_dtype, uncompiled
+from chg.models.projections import SharedProjection, record_heads, shared_projections
+from chg.models.unwrap import AnyModel, unwrap_model
+
+__all__ = [
+    "AnyModel",
+    "HeadSite",
+    "HeadSites",
+    "SharedProjection",
+    "architecture_name",
+    "describe_model",
+    "existing_heads",
+    "find_head_sites",
+    "frozen",
+    "gate_shape",
+    "input_device",
+    "load_model",
+    "load_without_weights",
+    "matmul_dtype",
+    "model_name",
+    "record_heads",
+    "register_architecture",
+    "shared_projections",
+    "text_config",
+    "uncompiled",
+    "unwrap_model",
+    "use_cache_when_hub_unreachable",
+]

@@ -1,0 +1,98 @@
+"""Places of attention heads in a model, layer by layer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from chg.config import Unit
+from chg.errors import ArchitectureError
+
+
+@dataclass(frozen=True)
+class HeadSite:
+    """The heads of one layer: the projection they feed, and how they share its input."""
+
+    layer: int
+    path: str
+    """Dotted path of the projection from the model, for people."""
+    attention: nn.Module
+    projection: nn.Module
+    num_heads: int
+    head_dim: int
+    num_kv_heads: int
+    """Groups of neighbouring query heads that share keys and values; all heads, if none do."""
+
+    def per_head(self, value: Tensor) -> Float[Tensor, "batch *pos head head_dim"]:
+        """The input of the projection, one slice per head (a view).
+
+        Raises:
+            ArchitectureError: it is of another width.
+        """
+        if value.dim() > 2 and value.shape[-1] * value.shape[-2] == self.num_heads * self.head_dim:
+            value = value.flatten(-2)  # a projection in blocks takes [..., block, width]
+        if value.shape[-1] != self.num_heads * self.head_dim:
+            raise ArchitectureError(
+                f"{self.path} was given {value.shape[-1]} values per token, expected "
+                f"{self.num_heads} heads x {self.head_dim}"
+            )
+        heads: Tensor = value.unflatten(-1, (self.num_heads, self.head_dim))
+        return heads
+
+
+@dataclass(frozen=True)
+class HeadSites:
+    """All heads of a model, layer by layer; layers without heads have no site.
+
+    Layers are counted through in models with several stacks, or several attentions per layer.
+    """
+
+    sites: tuple[HeadSite, ...]
+    num_layers: int
+    layers: tuple[nn.Module, ...] = ()
+    """The decoder layers, where each is run once and has one row; otherwise empty."""
+
+    def __iter__(self) -> Iterator[HeadSite]:
+        return iter(self.sites)
+
+    def __len__(self) -> int:
+        return len(self.sites)
+
+    def __getitem__(self, index: int) -> HeadSite:
+        return self.sites[index]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """`(layers, heads)` of the gate matrix: all layers, and the most heads of any."""
+        return self.num_layers, max(site.num_heads for site in self.sites)
+
+    @property
+    def group_shape(self) -> tuple[int, int]:
+        """`(layers, key-value groups)`, the shape of a gate matrix with one gate per group."""
+        return self.num_layers, max(site.num_kv_heads for site in self.sites)
+
+    def per_head(
+        self, gates: Float[Tensor, "*batch layer unit"]
+    ) -> Float[Tensor, "*batch layer head"]:
+        """Gates of heads as they are; gates of groups as one per head (0 where there is none)."""
+        if tuple(gates.shape[-2:]) == self.shape:
+            return gates
+        heads = gates.new_zeros(*gates.shape[:-2], *self.shape)
+        for site in self.sites:
+            group = gates[..., site.layer, : site.num_kv_heads]
+            each = group.repeat_interleave(site.num_heads // site.num_kv_heads, dim=-1)
+            heads[..., site.layer, : site.num_heads] = each
+        return heads
+
+    def existing(self, unit: Unit = "head") -> Bool[Tensor, "layer unit"]:
+        """Which entries of the gate matrix are heads (groups); all of them, in most models."""
+        shape = self.shape if unit == "head" else self.group_shape
+        exists = torch.zeros(shape, dtype=torch.bool)
+        for site in self.sites:
+            count = site.num_heads if unit == "head" else site.num_kv_heads
+            exists[site.layer, :count] = True
+        return exists

@@ -1,0 +1,96 @@
+"""Modes of a model, each for a while: frozen, not compiled, or multiplying in another precision."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
+
+import torch
+from torch import nn
+
+from chg.errors import ArchitectureError
+from chg.models.describe import input_device
+
+_resting = ExitStack()
+_users = 0
+
+
+@contextmanager
+def uncompiled() -> Iterator[None]:
+    """Run whatever was compiled as plain Python, until the last of these contexts is left.
+
+    They may be left in any order. What was compiled before is used again afterwards, and nothing is
+    compiled inside, so no graph ever holds a hook.
+
+    Raises:
+        ArchitectureError: compiled code is running already.
+    """
+    global _users
+    if _users == 0:
+        try:
+            if torch.compiler.is_compiling():
+                raise RuntimeError  # as the next line does in code that was not traced
+            _resting.enter_context(torch.compiler.set_stance("force_eager"))
+        except RuntimeError as error:
+            raise ArchitectureError(
+                "gates cannot be attached inside a compiled function; call it under gates instead"
+            ) from error
+    _users += 1
+    try:
+        yield
+    finally:
+        _users -= 1
+        if _users == 0:
+            _resting.close()
+
+
+@contextmanager
+def frozen(model: nn.Module) -> Iterator[None]:
+    """Put the model in eval mode without weight gradients; restore every flag afterwards."""
+    training = [(module, module.training) for module in model.modules()]
+    required = [(weight, weight.requires_grad) for weight in model.parameters()]
+    try:
+        model.eval()
+        for weight, _ in required:
+            weight.requires_grad_(False)
+        yield
+    finally:
+        for module, flag in training:
+            module.training = flag
+        for weight, flag in required:
+            weight.requires_grad_(flag)
+
+
+@contextmanager
+def matmul_dtype(model: nn.Module, dtype: torch.dtype) -> Iterator[None]:
+    """Multiply matrices in `dtype`; the residual stream, norms and the loss are in float32.
+
+    Weights are replaced by copies inside, each made once, and are back afterwards.
+    """
+    swapped: list[tuple[nn.Module, str, nn.Parameter]] = []
+    copies: dict[tuple[int, torch.dtype], nn.Parameter] = {}
+    low = dtype.itemsize < 4
+    casting = torch.autocast(input_device(model).type, dtype=dtype) if low else nullcontext()
+    try:
+        for module in model.modules():
+            wanted = dtype if _multiplies(module) else torch.float32
+            for name, weight in list(module._parameters.items()):
+                if weight is None or not weight.is_floating_point() or weight.dtype == wanted:
+                    continue
+                key = (id(weight), wanted)
+                if key not in copies:
+                    copies[key] = nn.Parameter(weight.detach().to(wanted), requires_grad=False)
+                swapped.append((module, name, weight))
+                module._parameters[name] = copies[key]
+        with casting:
+            yield
+    finally:
+        for module, name, weight in swapped:
+            module._parameters[name] = weight
+
+
+def _multiplies(module: nn.Module) -> bool:
+    """Whether a module's weights are matrices that activations are multiplied with."""
+    if isinstance(module, nn.Embedding):
+        return False
+    return any(weight is not None and weight.dim() > 1 for weight in module._parameters.values())

@@ -1,0 +1,57 @@
+"""Results: typed, on disk, and read without a model."""
+
+from chg.results.ablation import AblationResult, HeadScore, Method, Step
+from chg.results.agreement import rank_correlation
+from chg.results.causal import CausalCurve, Correlation, write_checks
+from chg.results.contrast import (
+    ContrastFit,
+    ContrastResults,
+    ContrastRun,
+    SideMetrics,
+    mean_and_spread,
+)
+from chg.results.heads_table import heads_table
+from chg.results.provenance import describe_config, git_commit, package_versions
+from chg.results.roles import ROLE_OF, ROLES, SCORES, Taxonomy, classify_heads
+from chg.results.stages import STAGES, LogitsOfStudy, Stage
+from chg.results.study import CHECKS, CONFIG, GATES, MANIFEST, METRICS, StudyResults
+from chg.results.study_scores import Effects, PathScores, StudyScores, read_path, read_scores
+
+__all__ = [
+    "CHECKS",
+    "CONFIG",
+    "GATES",
+    "MANIFEST",
+    "METRICS",
+    "ROLES",
+    "ROLE_OF",
+    "SCORES",
+    "STAGES",
+    "AblationResult",
+    "CausalCurve",
+    "ContrastFit",
+    "ContrastResults",
+    "ContrastRun",
+    "Correlation",
+    "Effects",
+    "HeadScore",
+    "LogitsOfStudy",
+    "Method",
+    "PathScores",
+    "SideMetrics",
+    "Stage",
+    "Step",
+    "StudyResults",
+    "StudyScores",
+    "Taxonomy",
+    "classify_heads",
+    "describe_config",
+    "git_commit",
+    "heads_table",
+    "mean_and_spread",
+    "package_versions",
+    "rank_correlation",
+    "read_path",
+    "read_scores",
+    "write_checks",
+]

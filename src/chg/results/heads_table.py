@@ -1,0 +1,66 @@
+"""Table of a study's heads, one row each."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chg.config import StudyConfig
+from chg.results.agreement import bootstrap_interval
+from chg.results.roles import ROLES, role_over_seeds, role_shares
+from chg.results.study_scores import Effects, PathScores, StudyScores
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def heads_table(
+    scores: StudyScores, effects: Effects, path: PathScores | None, config: StudyConfig
+) -> pd.DataFrame:
+    """One row per head, as `heads.csv`."""
+    import pandas as pd
+
+    roles = scores.roles
+    overall = role_over_seeds(roles, config.agreement)
+    exists = overall != ""
+    layers, heads = np.nonzero(exists)
+    columns: dict[str, Any] = {"layer": layers, "head": heads, "role": overall[exists]}
+    for name, values in scores.by_name.items():
+        own = values[:, exists]
+        low, high = bootstrap_interval(own)
+        columns |= {
+            f"{name}_mean": own.mean(0),
+            f"{name}_low": low,
+            f"{name}_high": high,
+            f"{name}_min": own.min(0),
+            f"{name}_max": own.max(0),
+        }
+    shares = role_shares(roles[:, exists])
+    columns |= {f"share_{role}": shares[role] for role in list(ROLES)[:3]}
+    for role in ("facilitating", "interfering"):
+        columns[f"any_{role}"] = shares[role] > 0
+        columns[f"always_{role}"] = shares[role] == 1
+    columns["ablation_score"] = effects.ablation[exists]
+    columns["ablation_stderr"] = effects.stderr[exists]
+    columns["estimate_score"] = effects.estimate[exists]
+    if path is not None:
+        low, high = _lambda_range(path, overall, config.lambda_reg)
+        columns |= {"lambda_low": low[exists], "lambda_high": high[exists]}
+    return pd.DataFrame(columns)
+
+
+def _lambda_range(
+    path: PathScores, overall: NDArray[Any], strength: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """From which to which strength around the study's own a head's role stays the same."""
+    lambdas = list(path.lambdas)
+    own = lambdas.index(strength)
+    low, high = np.full((2, *overall.shape), strength)
+    for bound, places in ((low, range(own - 1, -1, -1)), (high, range(own + 1, len(lambdas)))):
+        holding = np.ones(overall.shape, dtype=bool)
+        for place in places:
+            holding &= path.roles[place] == overall
+            bound[holding] = lambdas[place]
+    return low, high

@@ -1,0 +1,44 @@
+"""What a result was made with, so that someone else can make it again."""
+
+from __future__ import annotations
+
+import dataclasses
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("chg", "torch", "transformers", "datasets", "numpy")
+
+
+def package_versions() -> dict[str, str]:
+    """Versions of what takes part in a computation."""
+    versions = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:  # a bare clone, not installed
+            versions[name] = "not installed"
+    return versions
+
+
+def git_commit() -> str | None:
+    """Commit of the clone that chg runs from; None where it is installed without one."""
+    here = Path(__file__).resolve().parent
+    try:
+        found = subprocess.run(
+            ["git", "-C", str(here), "log", "-1", "--format=%H", "--", "."],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=10,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return found.stdout.strip() or None
+
+
+def describe_config(config: Any) -> dict[str, Any]:
+    """A dataclass of settings as a flat dictionary."""
+    return dataclasses.asdict(config)
