@@ -18,9 +18,21 @@ BAR = "{l_bar}{bar}| {n:.0f}/{total:.0f} [{elapsed}<{remaining}, {rate_fmt}{post
 """tqdm's own, but for whole numbers where work comes in fractions of a unit."""
 
 
-def progress_bar(total: int, description: str, *, show: bool, unit: str = "update") -> Any:
+class Progress(tqdm):  # type: ignore[type-arg]
+    """tmp."""
+
+    def advance(self, share: float) -> None:
+        """tmp."""
+        self.update(share)
+
+    def set_status(self, text: str) -> None:
+        """tmp."""
+        self.set_postfix_str(text, refresh=False)
+
+
+def progress_bar(total: int, description: str, *, show: bool, unit: str = "update") -> Progress:
     """A tqdm bar with the time left; off when `show` is false or stderr is not a terminal."""
-    return tqdm(
+    return Progress(
         total=total,
         desc=description,
         unit=unit,

@@ -1,20 +1,17 @@
-"""Taking heads out and measuring what happens (METHOD.md, Ablation and importance scores).
+"""Heads taken out, and the change that this makes (docs/method.md#ablation-and-importance-scores).
 
-A job is a list of gate matrices: the baseline first, then one per step, each scored by
-`evaluate_gates`. `score = metric(ablated) - metric(baseline)` in nats per token, metric = mean
-log-probability of target tokens. Negative: important. Positive: anti-important. A head that is out
-is zero, its mean, or its output elsewhere (`references.py`).
-
-Standard errors treat sequences as the independent units and the metric as a ratio of sums
-(nats over tokens), so that rows of different lengths count as they do in the metric.
+1. A job is a list of gate matrices: the baseline first, then one per head or step.
+2. Each is scored by `evaluate_gates`; the difference of the metric from the baseline is the score.
+   Negative: important. Positive: anti-important.
+3. A head that is out is zero, its mean, or its output elsewhere (`gating.references`).
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,15 +20,15 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from chg.ablation.estimate import estimate_scores
-from chg.ablation.scores import head_scores, score_difference
+from chg.ablation.scores import closed_alone, closed_in_turn, score_difference
 from chg.config import UNIT_NAMES, AblationConfig, Head
 from chg.data import TokenData
 from chg.engine import SequenceScores, capabilities, evaluate_gates
 from chg.errors import ConfigError, GateError, ModelError
-from chg.gating import HeadGates, Reference, attach, describe_reference, with_reference
-from chg.models import AnyModel, describe_model, existing_heads, matmul_dtype, unwrap_model
+from chg.gating import HeadGates, Reference, attach, describe_reference, prepare
+from chg.models import AnyModel, describe_model, find_head_sites, matmul_dtype, unwrap_model
 from chg.progress import progress_bar
-from chg.results import AblationResult, HeadScore, Method, Step, describe_config, package_versions
+from chg.results import AblationResult, HeadScore, Method, Step, origin
 
 logger = logging.getLogger(__name__)
 
@@ -69,25 +66,17 @@ def ablate_heads(
     """
     model = unwrap_model(model)
     config = config or AblationConfig(**settings)
-    exists = existing_heads(model, config.unit)
-    baseline = torch.ones(exists.shape) if gates is None else gates.values
-    fitted = config.ablation if gates is None else gates.metadata.get("ablation", config.ablation)
-    if fitted != config.ablation:
-        logger.warning("the gates were fitted with --ablation %s, not %s", fitted, config.ablation)
-    if baseline.shape != exists.shape:
-        raise GateError(
-            f"the gates are {tuple(baseline.shape)}, the model has {exists.shape[0]} layers x "
-            f"{exists.shape[1]} {UNIT_NAMES[config.unit]}s; they belong to another model, or were "
-            "fitted with another --unit"
-        )
+    exists = find_head_sites(model).existing(config.unit)
+    baseline = _baseline(gates, config, exists)
     attach(model, baseline).remove()  # the checks, once, before the work
-    heads = head_order(config, exists)
     began = time.perf_counter()
-    data, fill = with_reference(model, data, config, reference)
-    metric, scored, steps = _Job(model, data, config, baseline, fill, show_progress).run(heads)
+    (data,), fill = prepare(model, config, (data,), reference)
+    job = _Job(model, data, config, baseline, fill, show_progress)
+    metric, scored, steps = job.run(head_order(config, exists))
+    described = describe_model(model)
     return AblationResult(
         mode=config.mode,
-        model=describe_model(model)["model"],
+        model=described["model"],
         dataset=data.name,
         baseline=metric,
         num_sequences=len(data),
@@ -101,15 +90,36 @@ def ablate_heads(
         order=config.ablation_order if config.mode == "sequential" else None,
         heads=scored,
         steps=steps,
-        metadata={
-            **describe_model(model),
+        metadata=origin(
+            config,
+            **described,
             **describe_reference(fill),
-            "data_fingerprint": data.fingerprint,
-            "gates": None if gates is None else gates.metadata,
-            "configuration": describe_config(config),
-            "versions": package_versions(),
-        },
+            data_fingerprint=data.fingerprint,
+            gates=None if gates is None else gates.metadata,
+        ),
     )
+
+
+def _baseline(
+    gates: HeadGates | None, config: AblationConfig, exists: Bool[Tensor, "layer head"]
+) -> Float[Tensor, "layer head"]:
+    """Take the gates that heads stay at: all open, or those of a file, if these fit the model.
+
+    Raises:
+        GateError: they do not.
+    """
+    if gates is None:
+        return torch.ones(exists.shape)
+    fitted = gates.metadata.get("ablation", config.ablation)
+    if fitted != config.ablation:
+        logger.warning("the gates were fitted with --ablation %s, not %s", fitted, config.ablation)
+    if gates.values.shape != exists.shape:
+        raise GateError(
+            f"the gates are {tuple(gates.values.shape)}, the model has {exists.shape[0]} layers x "
+            f"{exists.shape[1]} {UNIT_NAMES[config.unit]}s; they belong to another model, or were "
+            "fitted with another --unit"
+        )
+    return gates.values
 
 
 def _method(config: AblationConfig) -> Method:
@@ -119,7 +129,7 @@ def _method(config: AblationConfig) -> Method:
 
 
 def head_order(config: AblationConfig, exists: Bool[Tensor, "layer head"]) -> list[Head]:
-    """The order in which heads are taken out; individual ablation goes forward."""
+    """List heads in the order in which they are taken out; individual ablation goes forward."""
     heads: list[Head] = [(layer, head) for layer, head in exists.nonzero().tolist()]
     if config.mode != "sequential" or config.ablation_order == "forward":
         return heads
@@ -129,32 +139,24 @@ def head_order(config: AblationConfig, exists: Bool[Tensor, "layer head"]) -> li
     return [heads[i] for i in shuffled]
 
 
+@dataclass(frozen=True)
 class _Job:
     """Evaluations of one ablation run, each with its progress bar."""
 
-    def __init__(
-        self,
-        model: nn.Module,
-        data: TokenData,
-        config: AblationConfig,
-        baseline: Tensor,
-        reference: Reference | None,
-        show: bool,
-    ) -> None:
-        self._model = model
-        self._data = data
-        self._config = config
-        self._baseline = baseline
-        self._reference = reference
-        self._show = show
+    model: nn.Module
+    data: TokenData
+    config: AblationConfig
+    baseline: Float[Tensor, "layer head"]
+    reference: Reference | None
+    show_progress: bool
 
     def run(self, heads: list[Head]) -> tuple[float, tuple[HeadScore, ...], tuple[Step, ...]]:
-        """The metric at the baseline, and scores of heads or the steps of a sequence.
+        """Measure the metric at the baseline, and scores of heads or the steps of a sequence.
 
         Raises:
             ConfigError: there is nothing to confirm.
         """
-        method, confirm = _method(self._config), self._config.confirm
+        method, confirm = _method(self.config), self.config.confirm
         if confirm and method == "exact":
             raise ConfigError(
                 "--confirm follows --dtype bfloat16 or --mode estimate; this is exact"
@@ -164,31 +166,33 @@ class _Job:
         else:
             scores = self.evaluate(heads)
             metric = scores[0].mean_target_logprob
-            if self._config.mode == "sequential":
+            if self.config.mode == "sequential":
                 return metric, (), _steps(heads, scores)
-            scored = head_scores(heads, scores, exact=method == "exact")
+            scored = _head_scores(heads, scores, exact=method == "exact")
         if confirm:
             metric, scored = self.confirm(scored)
         return metric, scored, ()
 
     def evaluate(self, heads: list[Head], *, exactly: bool = False) -> list[SequenceScores]:
-        """The scores at the baseline and with heads taken out, screened if the settings say so."""
-        config = self._config
+        """Score the baseline and every matrix with heads out, screened if the settings say so."""
+        config = self.config
         screening = config.screening and not exactly
-        capabilities(self._model)  # found out in the model's own precision
+        capabilities(self.model)  # found out in the model's own precision
         precision: AbstractContextManager[None] = nullcontext()
         if screening or exactly:
-            precision = matmul_dtype(self._model, torch.bfloat16 if screening else torch.float32)
+            precision = matmul_dtype(self.model, torch.bfloat16 if screening else torch.float32)
+        sequential = config.mode == "sequential"
+        matrices = (closed_in_turn if sequential else closed_alone)(self.baseline, heads)
         what = "confirming heads" if exactly else "ablating heads"
-        with precision, progress_bar(len(heads), what, show=self._show, unit="head") as bar:
+        with precision, progress_bar(len(heads), what, show=self.show_progress, unit="head") as bar:
             scores = evaluate_gates(
-                self._model,
-                self._data,
-                _matrices(config, self._baseline, heads),
+                self.model,
+                self.data,
+                matrices,
                 batch_size=config.batch_size,
                 controls=screening and config.mode == "individual",
-                reference=self._reference,
-                on_progress=lambda share: bar.update(share * len(heads)),
+                reference=self.reference,
+                on_progress=lambda share: bar.advance(share * len(heads)),
             )
         if not all(np.isfinite(score.mean_target_logprob) for score in scores):
             raise ModelError(
@@ -198,15 +202,15 @@ class _Job:
         return scores
 
     def estimate(self, heads: list[Head]) -> tuple[float, tuple[HeadScore, ...]]:
-        """The metric at the baseline, and estimated scores."""
-        with progress_bar(100, "estimating scores", show=self._show, unit="%") as bar:
+        """Measure the metric at the baseline, and estimate the scores."""
+        with progress_bar(100, "estimating scores", show=self.show_progress, unit="%") as bar:
             scores, metric = estimate_scores(
-                self._model,
-                self._data,
-                self._baseline,
-                batch_size=self._config.batch_size,
-                reference=self._reference,
-                on_progress=lambda share: bar.update(100 * share),
+                self.model,
+                self.data,
+                self.baseline,
+                batch_size=self.config.batch_size,
+                reference=self.reference,
+                on_progress=lambda share: bar.advance(100 * share),
             )
         if not bool(scores.isfinite().all()):
             raise ModelError("the gradients are NaN or infinite; try --dtype float32")
@@ -216,27 +220,25 @@ class _Job:
         )
 
     def confirm(self, scored: tuple[HeadScore, ...]) -> tuple[float, tuple[HeadScore, ...]]:
-        """The same scores, those of the strongest and of the most neutral heads exact."""
+        """Score the strongest and the most neutral heads exactly; the others stay as they are."""
         ranked = sorted(scored, key=lambda head: abs(head.score))
-        count = self._config.confirm
+        count = self.config.confirm
         chosen = {(head.layer, head.head) for head in [*ranked[:count], *ranked[-count:]]}
         heads = sorted(chosen)
         scores = self.evaluate(heads, exactly=True)
-        exact = {(h.layer, h.head): h for h in head_scores(heads, scores, exact=True)}
+        exact = {(h.layer, h.head): h for h in _head_scores(heads, scores, exact=True)}
         merged = tuple(exact.get((head.layer, head.head), head) for head in scored)
         return scores[0].mean_target_logprob, merged
 
 
-def _matrices(
-    config: AblationConfig, baseline: Float[Tensor, "layer head"], heads: list[Head]
-) -> Iterator[Float[Tensor, "layer head"]]:
-    yield baseline
-    gates = baseline.clone()
-    for layer, head in heads:
-        if config.mode != "sequential":
-            gates = baseline.clone()
-        gates[layer, head] = 0
-        yield gates.clone()
+def _head_scores(
+    heads: list[Head], scores: list[SequenceScores], *, exact: bool
+) -> tuple[HeadScore, ...]:
+    baseline, *ablated = scores
+    return tuple(
+        HeadScore(layer, head, *score_difference(after, baseline), exact=exact)
+        for (layer, head), after in zip(heads, ablated, strict=True)
+    )
 
 
 def _steps(heads: list[Head], scores: list[SequenceScores]) -> tuple[Step, ...]:

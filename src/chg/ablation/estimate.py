@@ -1,4 +1,4 @@
-"""A first look at all heads from gradients: integrated gradients of the metric over the gates.
+"""Estimates of all scores from gradients: integrated gradients of the metric over the gates.
 
 Closing a head changes the metric by about its gate times the mean slope on the way. The slopes are
 taken at a few points between 0.7 and 1 of the baseline, all gates at once; at the baseline alone
@@ -13,13 +13,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from chg.data import TokenData, batches
-from chg.engine import logprobs_of_fits, max_shared_length, partial_forward, ready, token_budget
+from chg.data import TokenData
+from chg.engine import open_engine
 from chg.gating import Reference
-from chg.models import AnyModel, frozen, input_device, unwrap_model
+from chg.models import AnyModel
 
 POINTS = (1.0, 0.9, 0.8, 0.7)
-"""Where the slopes are taken, as shares of the baseline gates."""
+"""Shares of the baseline gates at which the slopes are taken."""
 
 
 def estimate_scores(
@@ -44,25 +44,21 @@ def estimate_scores(
     Returns:
         Scores in nats per token, 0 for a head whose gate is 0, and the metric at the baseline.
     """
-    model = unwrap_model(model)
     points = torch.tensor(POINTS).view(-1, 1, 1)
+    path = baseline.nan_to_num().cpu() * points
     slopes = torch.zeros(baseline.shape, dtype=torch.float64)
     metric = 0.0
-    with frozen(model), partial_forward(model) as forward:
-        tokens = token_budget(input_device(model)) // len(POINTS)
-        for indices, batch in batches(
-            data, batch_size, tokens, max_shared_length(model, reference)
-        ):
-            batch = ready(model, batch)
-            gates = (baseline.nan_to_num().cpu() * points).to(batch.input_ids.device)
-            gates.requires_grad_()
+    with open_engine(model, reference=reference) as engine:
+        tokens = engine.token_budget // len(POINTS)
+        for rows, batch in engine.batches(data, batch_size, tokens):
+            gates = path.to(engine.device).requires_grad_()
             counts = torch.bincount(batch.sequences, minlength=len(batch))
-            means = logprobs_of_fits(model, gates, batch, forward, reference)
+            means = engine.log_probs(gates, batch)
             sums = (means * counts.to(means.device)).sum(1)
             (gradient,) = torch.autograd.grad(sums.sum(), gates)
             slopes += gradient.double().mean(0).cpu()
             metric += float(sums[0].detach())
             if on_progress is not None:
-                on_progress(len(indices) / len(data))
+                on_progress(len(rows) / len(data))
     targets = data.num_target_tokens
     return -baseline.nan_to_num().cpu() * slopes / targets, metric / targets

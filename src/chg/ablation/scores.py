@@ -1,6 +1,13 @@
-"""Scores of ablation: differences of the metric with their standard errors."""
+"""Scores of ablation: the change of the metric when heads are closed, with its standard error.
+
+`score = metric(ablated) - metric(baseline)` in nats per token, metric = mean log-probability of
+target tokens. Standard errors treat sequences as the independent units and the metric as a ratio of
+sums (nats over tokens), so that rows of different lengths count as they do in the metric.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -9,7 +16,6 @@ from torch import Tensor
 
 from chg.config import Head
 from chg.engine import Evaluate, SequenceScores
-from chg.results import HeadScore
 
 
 def score_difference(after: SequenceScores, before: SequenceScores) -> tuple[float, float | None]:
@@ -24,14 +30,28 @@ def score_difference(after: SequenceScores, before: SequenceScores) -> tuple[flo
     return float(score), float(np.sqrt(n / (n - 1) * (residuals**2).sum()) / tokens)
 
 
-def head_scores(
-    heads: list[Head], scores: list[SequenceScores], *, exact: bool
-) -> tuple[HeadScore, ...]:
-    baseline, *ablated = scores
-    return tuple(
-        HeadScore(layer, head, *score_difference(after, baseline), exact=exact)
-        for (layer, head), after in zip(heads, ablated, strict=True)
-    )
+def closed_alone(
+    baseline: Float[Tensor, "layer head"], heads: Iterable[Head]
+) -> list[Float[Tensor, "layer head"]]:
+    """Make the baseline, then a gate matrix per head with that head alone closed."""
+    matrices = [baseline]
+    for layer, head in heads:
+        matrix = baseline.clone()
+        matrix[layer, head] = 0
+        matrices.append(matrix)
+    return matrices
+
+
+def closed_in_turn(
+    baseline: Float[Tensor, "layer head"], heads: Iterable[Head]
+) -> list[Float[Tensor, "layer head"]]:
+    """Make the baseline, then a gate matrix per head with that head and all before it closed."""
+    matrices = [baseline]
+    for layer, head in heads:
+        matrix = matrices[-1].clone()
+        matrix[layer, head] = 0
+        matrices.append(matrix)
+    return matrices
 
 
 def individual_scores(
@@ -40,16 +60,22 @@ def individual_scores(
     baseline: Float[Tensor, "layer head"],
     exists: Bool[Tensor, "layer head"],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """`[layer, head]` scores and standard errors of individual ablation."""
-    matrices, heads = [baseline], exists.nonzero().tolist()
-    for layer, head in heads:
-        matrix = baseline.clone()
-        matrix[layer, head] = 0
-        matrices.append(matrix)
-    before, *after = evaluate(name, matrices)
+    """Ablate every head alone, all others at the baseline.
+
+    Args:
+        evaluate: scores rows under gate matrices.
+        name: the measurement, as `evaluate` is to call it.
+        baseline: gates that the other heads stay at.
+        exists: entries of the gate matrix that are heads.
+
+    Returns:
+        Scores and their standard errors, `[layer, head]`, nats per token; NaN where no head is.
+    """
+    heads: list[Head] = [(layer, head) for layer, head in exists.nonzero().tolist()]
+    before, *after = evaluate(name, closed_alone(baseline, heads))
     scores, errors = np.full((2, *exists.shape), np.nan)
-    for (layer, head), one in zip(heads, after, strict=True):
-        score, error = score_difference(one, before)
-        scores[layer, head] = score
-        errors[layer, head] = np.nan if error is None else error
+    for head, ablated in zip(heads, after, strict=True):
+        score, error = score_difference(ablated, before)
+        scores[head] = score
+        errors[head] = np.nan if error is None else error
     return scores, errors

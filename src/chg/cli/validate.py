@@ -38,9 +38,7 @@ class Command:
 def run(command: Command) -> None:
     """Check, save and say what came out."""
     from chg.cli.study import load
-    from chg.data import with_partners
     from chg.files import ensure_folder
-    from chg.gating import with_reference
     from chg.report import Study, save_figures
     from chg.results import CHECKS, write_checks
     from chg.studies import validate
@@ -52,14 +50,13 @@ def run(command: Command) -> None:
     model, data, held_out, reference = load(called)
     if check.dataset is not None:
         held_out = data.sample(called.study.eval_rows, called.study.seed)
-    _, fill = with_reference(model, data, called.study, reference)
-    if called.study.ablation == "resample":
-        held_out = with_partners(held_out, called.study.seed, reference)
+    if called.study.ablation == "mean" and reference is None:
+        reference = data
     result = validate(
         model,
         found,
         held_out,
-        reference=fill,
+        reference=reference,
         seeds=check.seeds,
         points=check.points,
         tolerance=check.tolerance,

@@ -32,29 +32,29 @@ KEEP_THEIR_INPUT = {
 
 
 def cheaper_activations(
-    model: nn.Module, *, made_again: bool
+    model: nn.Module, *, recompute: bool
 ) -> Iterator[tuple[nn.Module, Callable[..., Any]]]:
-    """Modules of a model with forwards that compute the same for less.
+    """Find modules that can compute the same for less, with the forwards that do so.
 
     Args:
         model: any model.
-        made_again: whether a backward pass makes activations again. Not inside what is itself
+        recompute: make activations again in the backward pass. Not inside modules that are
             computed again there (`torch.utils.checkpoint`), whose hooks these would hide.
     """
     for parent in model.modules():
         for child in parent.children():
             name = type(child).__name__
             activation = FUSED.get(name, child.forward)
-            if made_again and name in KEEP_THEIR_INPUT:
-                once = _MadeAgain(parent.forward, activation)
-                yield child, once.activate
-                yield parent, once.forward
+            if recompute and name in KEEP_THEIR_INPUT:
+                recomputed = _RecomputedActivation(parent.forward, activation)
+                yield child, recomputed.activate
+                yield parent, recomputed.forward
             elif name in FUSED:
                 yield child, activation
 
 
-class _MadeAgain:
-    """A module and the activation in it, whose output is not kept for the backward pass."""
+class _RecomputedActivation:
+    """A module with an activation whose output is not kept for the backward pass."""
 
     def __init__(self, forward: Callable[..., Any], activation: Activation) -> None:
         self._forward, self._activation = forward, activation
@@ -73,7 +73,7 @@ class _MadeAgain:
             self._latest, self._inside = None, False
 
     def activate(self, value: Tensor) -> Tensor:
-        """The activation, which remembers what its output was made of."""
+        """Activate, and remember the input that the output was made of."""
         output = self._activation(value)
         in_place = output is value
         if self._inside and output.requires_grad and not in_place:

@@ -1,7 +1,7 @@
-"""What a model allows of the engine, found out once per model by comparing with plain passes.
+"""Capabilities of a model: the ways in which its passes can start, found out once per model.
 
-A few tokens run under gates that fork in every layer, plainly and in parts. Where they disagree, or
-the model cannot be run that way at all, the next simpler way is tried; plain passes are the last.
+A few tokens run under gates that fork in every layer, plainly and in parts. Where the two disagree,
+or the model cannot be run that way, the next simpler way is tried; plain passes are the last.
 """
 
 from __future__ import annotations
@@ -17,44 +17,45 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from chg.data import LONGEST_PACK, Batch, TokenRow, collate, pack_shared_prefix
-from chg.engine.log_probs import ready, target_scores
+from chg.engine.log_probs import on_device_of, target_scores
 from chg.engine.partial_forward import PartialForward
-from chg.engine.prefix_tree import build_tree
-from chg.engine.score_tree import score_tree
+from chg.engine.score_tree import TreeScorer
 from chg.engine.state import Outputs
 from chg.gating import AttachedGates
 from chg.models import HeadSites, find_head_sites, frozen, text_config
 
 logger = logging.getLogger(__name__)
 
+TRIAL_TOKENS = 40
+"""Tokens per pass of the comparison: few, so that its matrices do not all run together."""
 
 Mode = Literal["inside", "layers", "whole"]
-"""Where passes can start: inside a layer, at the beginning of one, or of the model alone."""
+"""Start of passes. inside: inside a layer. layers: at the beginning of one. whole: of the model."""
 
 
 @dataclass(frozen=True)
 class Capabilities:
-    """How a model can be run."""
+    """Ways in which a model can be run."""
 
     mode: Mode
     outputs: Outputs | None = None
     max_shared_length: int = 0
-    """Length up to which rows may share a common beginning (`collate_shared`)."""
+    """Length up to which rows may share a common beginning (`pack_shared_prefix`)."""
 
 
-_abilities: WeakKeyDictionary[nn.Module, tuple[list[Any], Capabilities]] = WeakKeyDictionary()
+_known: WeakKeyDictionary[nn.Module, tuple[list[Any], Capabilities]] = WeakKeyDictionary()
 
 
 def capabilities(model: nn.Module) -> Capabilities:
-    """How a model can be run; found out once, and remembered as long as its modules stay."""
+    """Find out how a model can be run, once; remembered as long as its modules stay."""
     sites = find_head_sites(model)
     attention = getattr(text_config(model), "_attn_implementation", None)
     identities = [attention, *(id(site.projection) for site in sites)]
-    known = _abilities.get(model)
+    known = _known.get(model)
     if known is None or known[0] != identities:
         with torch.no_grad(), frozen(model):
             known = (identities, _find_out(model, sites))
-        _abilities[model] = known
+        _known[model] = known
     return known[1]
 
 
@@ -66,7 +67,7 @@ def _find_out(model: nn.Module, sites: HeadSites) -> Capabilities:
     ids = [[(7 * i * (j > 1) + 3 * j + 1) % size for j in range(5)] for i in range(2)]
     rows = [TokenRow(tuple(ids[0]), (False, False, True, False, True))]
     rows.append(TokenRow(tuple(ids[1][:4]), (False, False, False, True)))
-    batch = ready(model, collate(rows, 0))
+    batch = on_device_of(model, collate(rows, 0))
     gates = _trial_gates(sites).to(batch.input_ids.device)
     outputs, projects = _outputs(model, sites, batch)
     if batch.input_ids.is_meta:  # shapes alone, nothing to compare
@@ -79,25 +80,23 @@ def _find_out(model: nn.Module, sites: HeadSites) -> Capabilities:
     modes: tuple[Mode, ...] = ("inside", "layers") if projects else ("layers",)
     for mode in modes:
         try:
-            found = torch.empty_like(expected)
+            logprobs = torch.empty_like(expected)
             with PartialForward(model, sites, outputs, inside=mode == "inside") as forward:
-                for matrices, scores in score_tree(
-                    forward, build_tree(list(gates)), gates, batch, 40
-                ):
-                    found[matrices] = scores.logprobs.view(len(matrices), -1)
+                for matrices, scores in TreeScorer(forward, gates, TRIAL_TOKENS).score(batch):
+                    logprobs[matrices] = scores.logprobs.view(len(matrices), -1)
         except Exception as error:  # whatever a model does that was asked for half of itself
             logger.debug("%s cannot run from %s: %s", type(model).__name__, mode, error)
             continue
-        if _agree(found, expected, next(model.parameters()).dtype):
-            return Capabilities(mode, outputs, _shareable(model, rows))
+        if _agree(logprobs, expected, next(model.parameters()).dtype):
+            return Capabilities(mode, outputs, _max_shared_length(model, rows))
     return Capabilities("whole")
 
 
-def _shareable(model: nn.Module, rows: list[TokenRow]) -> int:
-    """Up to which length rows may share their beginning: what any window of attention spans."""
+def _max_shared_length(model: nn.Module, rows: list[TokenRow]) -> int:
+    """Find the length up to which rows may share their beginning: the span of any window."""
     try:
         apart, together = (
-            target_scores(model, ready(model, batch)).logprobs
+            target_scores(model, on_device_of(model, batch)).logprobs
             for batch in (collate(rows, 0), pack_shared_prefix(rows, 2))
         )
     except Exception as error:  # masks and positions of our own are too much for some models
@@ -125,7 +124,7 @@ def _trial_gates(sites: HeadSites) -> Float[Tensor, "matrix layer head"]:
 
 
 def _outputs(model: nn.Module, sites: HeadSites, batch: Batch) -> tuple[Outputs, bool]:
-    """How layers and attentions return, and whether the latter return their projection's output."""
+    """Find the return forms, and see if attentions return the output of their projections."""
     layers: dict[int, int | None] = {}
     attentions: dict[int, int | None] = {}
     returned: dict[int, Tensor] = {}
@@ -150,16 +149,16 @@ def _outputs(model: nn.Module, sites: HeadSites, batch: Batch) -> tuple[Outputs,
     finally:
         for handle in handles:
             handle.remove()
-    same = all(_same(returned[site.layer], projected[site.layer]) for site in sites)
-    return Outputs(layers, attentions), same
+    projects = all(_same(returned[site.layer], projected[site.layer]) for site in sites)
+    return Outputs(layers, attentions), projects
 
 
 def _same(left: Tensor, right: Tensor) -> bool:
     return left.shape == right.shape and (left.is_meta or torch.equal(left, right))
 
 
-def _agree(found: Tensor, expected: Tensor, dtype: torch.dtype) -> bool:
-    """Equal but for rounding, which must stay small beside what the gates do."""
+def _agree(logprobs: Tensor, expected: Tensor, dtype: torch.dtype) -> bool:
+    """Compare up to rounding, which must stay small beside the effect of the gates."""
     rounding = 50 * torch.finfo(dtype).eps * expected.abs().max()
     effect = (expected - expected[0]).abs().max() / 4
-    return bool((found - expected).abs().max() <= torch.minimum(rounding, effect))
+    return bool((logprobs - expected).abs().max() <= torch.minimum(rounding, effect))

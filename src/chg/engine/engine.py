@@ -1,93 +1,202 @@
-"""A model opened once for many passes."""
+"""A model opened once for many passes: its heads, its capabilities, and what closed gates become.
+
+with open_engine(model, reference=reference) as engine:
+    scorer = engine.scorer(gates)
+    for rows, batch in engine.batches(data, batch_size):
+        scorer.score(batch, engine.reference_of(batch))     # exact, without gradients
+        engine.log_probs(gates, batch)                      # gradients reach the gates
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from chg.config import Recompute
-from chg.data import Batch
-from chg.engine.capabilities import capabilities
-from chg.engine.log_probs import score_hidden, target_scores
+from chg.config import Recompute, Unit
+from chg.data import Batch, TokenData, TokenRow, batches, gather
+from chg.engine.capabilities import Capabilities, capabilities
+from chg.engine.log_probs import TargetScores, on_device_of, score_hidden, target_scores
 from chg.engine.partial_forward import PartialForward
+from chg.engine.score_tree import TreeScorer
+from chg.engine.state import PassOrder
 from chg.errors import ConfigError
 from chg.gating import Reference, gated, repeat_for_rows
-from chg.models import find_head_sites, uncompiled
-
-
-def max_shared_length(model: nn.Module, reference: Reference | None) -> int:
-    """Length up to which rows may share a beginning; none where each has its own reference."""
-    return (
-        0 if reference is not None and reference.by_row else capabilities(model).max_shared_length
-    )
-
-
-@contextmanager
-def partial_forward(
-    model: nn.Module, recompute: Recompute = "none"
-) -> Iterator[PartialForward | None]:
-    """The model ready for passes of parts, or None where it takes plain passes alone.
-
-    Raises:
-        ConfigError: `recompute` cannot be done in this model.
-    """
-    with uncompiled():
-        can = capabilities(model)
-        if can.outputs is None:
-            if recompute != "none":
-                raise ConfigError(
-                    f"{type(model).__name__} runs only as a whole: --recompute does not apply to it"
-                )
-            yield None
-            return
-        inside = can.mode == "inside"
-        sites = find_head_sites(model)
-        with PartialForward(
-            model, sites, can.outputs, inside=inside, recompute=recompute
-        ) as forward:
-            yield forward
-
+from chg.models import (
+    AnyModel,
+    HeadSites,
+    find_head_sites,
+    frozen,
+    input_device,
+    uncompiled,
+    unwrap_model,
+)
 
 TOKENS_PER_PASS = 2048
 """Tokens per pass on a CPU; 512 to 8192 are within a tenth of each other."""
 TOKENS_PER_PASS_ON_ACCELERATOR = 32_768
 
 
-def token_budget(device: torch.device) -> int:
-    """Tokens per pass, about."""
-    return TOKENS_PER_PASS if device.type == "cpu" else TOKENS_PER_PASS_ON_ACCELERATOR
+class Scorer(Protocol):
+    """Gate matrices, to score any number of batches under."""
+
+    def score(
+        self, batch: Batch, reference: Mapping[int, Tensor] | None = None
+    ) -> Iterator[tuple[list[int], TargetScores]]:
+        """Score a batch under every gate matrix, some of them at a time."""
 
 
-def logprobs_of_fits(
-    model: nn.Module,
-    gates: Float[Tensor, "fit layer head"],
-    batch: Batch,
-    forward: PartialForward | None = None,
-    reference: Reference | None = None,
-) -> Float[Tensor, "fit sequence"]:
-    """Mean target log-probability of every sequence under every fit's gates, in one pass.
+@dataclass(frozen=True)
+class Engine:
+    """A frozen model, ready for passes; made by `open_engine`."""
 
-    Each row is repeated once per fit and given that fit's gate matrix. Gradients reach `gates`.
-    With `forward`, only what is scored is carried above the last attention. With `reference`, gates
-    blend heads with it.
+    model: nn.Module
+    sites: HeadSites
+    capabilities: Capabilities
+    forward: PartialForward | None
+    """Passes of parts; None where the model takes passes of the whole alone."""
+    reference: Reference | None
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the model's input."""
+        return input_device(self.model)
+
+    @property
+    def token_budget(self) -> int:
+        """Tokens per pass, about."""
+        on_cpu = self.device.type == "cpu"
+        return TOKENS_PER_PASS if on_cpu else TOKENS_PER_PASS_ON_ACCELERATOR
+
+    @property
+    def max_shared_length(self) -> int:
+        """Length up to which rows may share a beginning; 0 where each has its own reference."""
+        by_row = self.reference is not None and self.reference.by_row
+        return 0 if by_row else self.capabilities.max_shared_length
+
+    def shape(self, unit: Unit = "head") -> tuple[int, int]:
+        """Shape of the gate matrix, `(layers, heads)` or `(layers, key-value groups)`."""
+        return self.sites.shape if unit == "head" else self.sites.group_shape
+
+    def exists(self, unit: Unit = "head") -> Bool[Tensor, "layer unit"]:
+        """Entries of the gate matrix that are heads (groups)."""
+        return self.sites.existing(unit)
+
+    def batch(self, rows: Sequence[TokenRow], pad_id: int) -> Batch:
+        """Put rows into one batch on the model's device, sharing a beginning where it pays."""
+        return on_device_of(self.model, gather(rows, pad_id, self.max_shared_length))
+
+    def batches(
+        self, data: TokenData, batch_size: int, tokens: int | None = None
+    ) -> Iterator[tuple[list[int], Batch]]:
+        """Iterate over all rows in batches on the model's device, with their places in `data`.
+
+        Args:
+            data: the rows.
+            batch_size: rows of a batch at most.
+            tokens: tokens of a batch at most, where it holds more than one row.
+        """
+        for places, batch in batches(data, batch_size, tokens, self.max_shared_length):
+            yield places, on_device_of(self.model, batch)
+
+    def reference_of(self, batch: Batch) -> dict[int, Tensor] | None:
+        """Values that closed gates are filled up with in a batch, by layer; None for zeros."""
+        return None if self.reference is None else self.reference.of(self.model, batch)
+
+    def scorer(
+        self,
+        gates: Float[Tensor, "matrix layer head"],
+        *,
+        tokens: int | None = None,
+        controls: bool = False,
+    ) -> Scorer:
+        """Arrange gate matrices, no two of them equal, for exact scores without gradients.
+
+        Args:
+            gates: one gate per head, 0 where there is no head.
+            tokens: tokens per pass, about; chosen for the device if not given.
+            controls: score each matrix by its difference from the one it branches off, computed
+                beside it, so that rounding cancels.
+        """
+        gates = gates.to(self.device)
+        if self.forward is None:
+            return _PlainScorer(self.model, gates)
+        return TreeScorer(self.forward, gates, tokens or self.token_budget, controls=controls)
+
+    def log_probs(
+        self, gates: Float[Tensor, "fit layer head"], batch: Batch
+    ) -> Float[Tensor, "fit sequence"]:
+        """Compute the mean target log-probability of every sequence under every fit's gates.
+
+        Each row is repeated once per fit and given that fit's gate matrix, all in one pass.
+        Gradients reach `gates`.
+        """
+        fits, rows = gates.shape[0], batch.input_ids.shape[0]
+        many = batch.repeat(fits)
+        fill = self.reference_of(batch)
+        if self.forward is not None:
+            per_row = self.sites.per_head(gates).repeat_interleave(rows, dim=0)
+            order = PassOrder(many.inputs, per_row, many.scored, reference=fill)
+            hidden, _ = self.forward.run(order)
+            scores = score_hidden(self.forward.head, hidden, many)
+        else:
+            # One gate matrix for all rows spares the batch its copy of the gates.
+            per_row = gates[0] if fits == 1 else gates.repeat_interleave(rows, dim=0)
+            if fill is not None:
+                fill = {k: repeat_for_rows(value, fits * rows) for k, value in fill.items()}
+            with gated(self.model, per_row, reference=fill, check=False):
+                scores = target_scores(self.model, many)
+        return scores.mean_logprobs().view(fits, len(batch))
+
+
+@contextmanager
+def open_engine(
+    model: AnyModel, *, reference: Reference | None = None, recompute: Recompute = "none"
+) -> Iterator[Engine]:
+    """Open a model for many passes; frozen and uncompiled inside, as it was afterwards.
+
+    Args:
+        model: a causal language model.
+        reference: values that closed gates are filled up with, in place of zeros.
+        recompute: parts that a backward pass computes again in place of keeping them.
+
+    Raises:
+        ArchitectureError: the model's heads cannot be found.
+        ConfigError: `recompute` cannot be done in this model.
     """
-    fits = gates.shape[0]
-    many = batch.repeat(fits)
-    rows = batch.input_ids.shape[0]
-    fill = None if reference is None else reference.of(model, batch)
-    if forward is not None:
-        per_row = forward.sites.per_head(gates).repeat_interleave(rows, dim=0)
-        leaving, _ = forward.run(many.inputs, per_row, many.scored, reference=fill)
-        scores = score_hidden(forward.head, leaving, many)
-    else:
-        # One gate matrix for all rows spares the batch its copy of the gates.
-        per_row = gates[0] if fits == 1 else gates.repeat_interleave(rows, dim=0)
-        if fill is not None:
-            fill = {layer: repeat_for_rows(value, fits * rows) for layer, value in fill.items()}
-        with gated(model, per_row, reference=fill, check=False):
-            scores = target_scores(model, many)
-    return scores.mean_logprobs().view(fits, len(batch))
+    model = unwrap_model(model)
+    with frozen(model), uncompiled():
+        sites, able = find_head_sites(model), capabilities(model)
+        if able.outputs is None:
+            if recompute != "none":
+                raise ConfigError(
+                    f"{type(model).__name__} runs only as a whole: --recompute does not apply to it"
+                )
+            yield Engine(model, sites, able, None, reference)
+            return
+        inside = able.mode == "inside"
+        with PartialForward(
+            model, sites, able.outputs, inside=inside, recompute=recompute
+        ) as forward:
+            yield Engine(model, sites, able, forward, reference)
+
+
+class _PlainScorer:
+    """Scores by one pass through the whole model per gate matrix."""
+
+    def __init__(self, model: nn.Module, gates: Float[Tensor, "matrix layer head"]) -> None:
+        self._model = model
+        self._gates = gates
+
+    @torch.no_grad()
+    def score(
+        self, batch: Batch, reference: Mapping[int, Tensor] | None = None
+    ) -> Iterator[tuple[list[int], TargetScores]]:
+        for i, matrix in enumerate(self._gates):
+            with gated(self._model, matrix, reference=reference, check=False):
+                yield [i], target_scores(self._model, batch)

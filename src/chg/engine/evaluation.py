@@ -1,23 +1,22 @@
-"""Scoring a data set under gate matrices: the one kind of evaluation every command is made of."""
+"""Evaluation: a data set scored under a list of gate matrices."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
-from chg.data import Batch, TokenData, batches
-from chg.engine.engine import max_shared_length, partial_forward, token_budget
-from chg.engine.log_probs import TargetScores, ready, target_scores
-from chg.engine.prefix_tree import build_tree, row_keys
-from chg.engine.score_tree import score_tree
-from chg.gating import Reference, attach, gated
-from chg.models import AnyModel, find_head_sites, frozen, gate_shape, input_device, unwrap_model
+from chg.data import TokenData
+from chg.engine.engine import Engine, open_engine
+from chg.engine.log_probs import TargetScores
+from chg.engine.prefix_tree import row_keys
+from chg.gating import Reference, attach
+from chg.models import AnyModel, find_head_sites
 
 
 @dataclass(frozen=True)
@@ -33,12 +32,12 @@ class SequenceScores:
 
     @property
     def mean_target_logprob(self) -> float:
-        """Mean over all target tokens, nats per token: the metric of ablation (METHOD.md)."""
+        """Mean over all target tokens, nats per token: the metric of ablation."""
         return float(self.logprob_sums.sum() / self.counts.sum())
 
     @property
     def nll(self) -> float:
-        """Mean over sequences of the mean over their targets: the loss of fitting (METHOD.md)."""
+        """Mean over sequences of the mean over their targets: the loss of fitting."""
         return -float((self.logprob_sums / self.counts).mean())
 
     @property
@@ -57,7 +56,7 @@ def evaluate_gates(
     gate_matrices: Iterable[Float[Tensor, "layer head"]],
     *,
     batch_size: int = 16,
-    slab: int | None = None,
+    tokens_per_pass: int | None = None,
     controls: bool = False,
     reference: Reference | None = None,
     on_progress: Callable[[float], None] | None = None,
@@ -65,14 +64,14 @@ def evaluate_gates(
     """Score the data under each gate matrix.
 
     Whatever matrices share is computed once, and only what is scored is carried to the end
-    (`engine.py`); the result is that of plain forward passes, one per matrix.
+    (`score_tree.py`); the result is that of plain forward passes, one per matrix.
 
     Args:
         model: a causal language model; its weights and flags are left as they are.
         data: rows with their target tokens.
         gate_matrices: gates in [0, 1], each `[layer, head]`, or `[layer, kv_group]`.
         batch_size: rows that run together at most; the result does not depend on it.
-        slab: tokens per pass, about; chosen for the device if not given.
+        tokens_per_pass: about as many tokens run together; chosen for the device if not given.
         controls: score each matrix by its difference from the first one computed beside it, so that
             rounding cancels; for low precision.
         reference: what gates below 1 blend heads with, in place of zeros (`make_reference`).
@@ -82,31 +81,43 @@ def evaluate_gates(
         ArchitectureError, GateError: as `gated`.
         DataError: the reference is by row, and rows have none.
     """
-    model = unwrap_model(model)
-    device = input_device(model)
-    gates, places = _distinct(model, list(gate_matrices))
-    gates = gates.to(device)
+    options = EvaluationOptions(batch_size, tokens_per_pass, controls, on_progress)
+    with open_engine(model, reference=reference) as engine:
+        return evaluate_open(engine, data, gate_matrices, options)
+
+
+@dataclass(frozen=True)
+class EvaluationOptions:
+    """Options of an evaluation, as those of `evaluate_gates`."""
+
+    batch_size: int = 16
+    tokens_per_pass: int | None = None
+    controls: bool = False
+    on_progress: Callable[[float], None] | None = None
+
+
+def evaluate_open(
+    engine: Engine,
+    data: TokenData,
+    gate_matrices: Iterable[Float[Tensor, "layer head"]],
+    options: EvaluationOptions,
+) -> list[SequenceScores]:
+    """Score the data under each gate matrix with a model that is open already.
+
+    Raises:
+        ArchitectureError, GateError, DataError: as `evaluate_gates`.
+    """
+    gates, places = _distinct(engine, list(gate_matrices))
     totals = _Totals(len(gates), len(data))
     work = len(gates) * sum(len(row.ids) for row in data.rows)
-    with frozen(model), partial_forward(model) as forward:
-        slab = slab or token_budget(device)
-        tree = None if forward is None else build_tree(list(gates))
-        tokens = slab if forward is None else slab // gates.shape[-1]
-        for indices, batch in batches(
-            data, batch_size, tokens, max_shared_length(model, reference)
-        ):
-            batch = ready(model, batch)
-            fill = None if reference is None else reference.of(model, batch)
-            if forward is None or tree is None:
-                scored = _score_plainly(model, gates, batch, fill)
-            else:
-                scored = score_tree(
-                    forward, tree, gates, batch, slab, controls=controls, reference=fill
-                )
-            for matrices, scores in scored:
-                totals.add(matrices, indices, scores)
-                if on_progress is not None:
-                    on_progress(len(matrices) * batch.num_tokens / work)
+    scorer = engine.scorer(gates, tokens=options.tokens_per_pass, controls=options.controls)
+    budget = options.tokens_per_pass or engine.token_budget
+    tokens = budget if engine.forward is None else budget // gates.shape[-1]
+    for rows, batch in engine.batches(data, options.batch_size, tokens):
+        for matrices, scores in scorer.score(batch, engine.reference_of(batch)):
+            totals.add(matrices, rows, scores)
+            if options.on_progress is not None:
+                options.on_progress(len(matrices) * batch.num_tokens / work)
     return [totals.of(place) for place in places]
 
 
@@ -119,36 +130,22 @@ def evaluate(
     reference: Reference | None = None,
 ) -> SequenceScores:
     """Score the data under one gate matrix, or ungated."""
-    model = unwrap_model(model)
     if gates is None:
-        gates = torch.ones(gate_shape(model))
+        gates = torch.ones(find_head_sites(model).shape)
     return evaluate_gates(model, data, [gates], batch_size=batch_size, reference=reference)[0]
 
 
 def _distinct(
-    model: nn.Module, matrices: list[Tensor]
+    engine: Engine, matrices: list[Tensor]
 ) -> tuple[Float[Tensor, "matrix layer head"], list[int]]:
-    """One gate per head, every matrix once; and where each of the list is."""
+    """Make one gate per head and every matrix once; with the place of each of the list."""
     together = torch.stack(matrices)
-    attach(model, together).remove()  # the checks
+    attach(engine.model, together).remove()  # the checks
     seen: dict[tuple[bytes, ...], int] = {}
     places = [seen.setdefault(tuple(row_keys(matrix)), len(seen)) for matrix in together]
     first = [places.index(place) for place in range(len(seen))]
-    sites = find_head_sites(model)
-    gates = sites.per_head(together[first])
-    return gates.masked_fill(~sites.existing().to(gates.device), 0), places
-
-
-@torch.no_grad()
-def _score_plainly(
-    model: nn.Module,
-    gates: Float[Tensor, "matrix layer head"],
-    batch: Batch,
-    fill: Mapping[int, Tensor] | None,
-) -> Iterator[tuple[list[int], TargetScores]]:
-    for i, matrix in enumerate(gates):
-        with gated(model, matrix, reference=fill, check=False):
-            yield [i], target_scores(model, batch)
+    gates = engine.sites.per_head(together[first])
+    return gates.masked_fill(~engine.exists().to(gates.device), 0), places
 
 
 class _Totals:

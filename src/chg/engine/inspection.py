@@ -1,4 +1,4 @@
-"""What there is to gate in a model, checked: heads, groups, sizes, paths."""
+"""Inspection of a model: its heads, groups, sizes and paths, checked."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ class Inspection:
     num_kv_heads: tuple[int, ...]
     """Key-value groups of each of them."""
     head_dim: tuple[int, ...]
-    """What one head hands to the projection, in each of them."""
+    """Values that one head hands to the projection, in each of them."""
     projections: tuple[str, ...]
     """Path of each attention output projection from the model."""
     parameters: int
     parameters_in_heads: int
     """Parameters of the attention modules."""
     starts: Mode
-    """Where the engine's passes start: `inside` layers, at the beginning of `layers`, or of all."""
+    """Start of passes: `inside` layers, at the beginning of `layers`, or of the whole model."""
     shareable: int
     """Length up to which rows that begin alike share it; 0 if they cannot."""
 
@@ -42,7 +42,7 @@ def inspect_model(model: AnyModel) -> Inspection:
     model = unwrap_model(model)
     sites = find_head_sites(model)
     check_head_sites(model, sites)
-    can = capabilities(model)
+    able = capabilities(model)
     in_heads = {id(p): p.numel() for site in sites for p in site.attention.parameters()}
     return Inspection(
         architecture=architecture_name(model),
@@ -54,6 +54,6 @@ def inspect_model(model: AnyModel) -> Inspection:
         projections=tuple(site.path for site in sites),
         parameters=sum(p.numel() for p in model.parameters()),
         parameters_in_heads=sum(in_heads.values()),
-        starts=can.mode,
-        shareable=can.max_shared_length,
+        starts=able.mode,
+        shareable=able.max_shared_length,
     )

@@ -1,6 +1,6 @@
-"""What is measured and minimised: log-probabilities of target tokens, in nats per token.
+"""Log-probabilities of target tokens, in nats per token: the metric, and the loss of every fit.
 
-The logits are computed in the model's dtype, everything after them in float32 (METHOD.md).
+The logits are computed in the model's dtype, everything after them in (at least) float32.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from torch.nn import functional
 from chg.data import Batch
 
 
-def ready(model: nn.Module, batch: Batch) -> Batch:
-    """A batch on the model's device, in its precision."""
+def on_device_of(model: nn.Module, batch: Batch) -> Batch:
+    """Move a batch to the model's device, and to its precision what is added to scores."""
     weight = model.get_input_embeddings().weight  # type: ignore[operator]
     return batch.to(weight.device, weight.dtype)
 
@@ -29,7 +29,7 @@ class TargetScores:
 
     logprobs: Float[Tensor, "target"]
     correct: Bool[Tensor, "target"]
-    """Whether no token was more likely than the target."""
+    """True where no token was more likely than the target."""
     sequences: Int[Tensor, "target"]
     """Sequence of the batch each target belongs to."""
     num_sequences: int
@@ -56,31 +56,31 @@ def target_scores(model: nn.Module, batch: Batch) -> TargetScores:
     return _scores(logprobs, correct, batch)
 
 
-def score_hidden(head: LMHead, leaving: Tensor, batch: Batch) -> TargetScores:
-    """Score target tokens from what left the last layer at their positions (`PartialForward`).
+def score_hidden(head: LMHead, hidden: Tensor, batch: Batch) -> TargetScores:
+    """Score target tokens from the output of the last layer at their positions (`PartialForward`).
 
     Logits are made and forgotten in pieces. Where gradients are wanted, each piece leaves its own
     behind at once: those of one target's log-probability do not depend on another's.
     """
-    tokens = batch.tokens.to(leaving.device)
-    if torch.is_grad_enabled() and leaving.requires_grad:
-        logprobs, correct = _ScoredInPieces.apply(leaving, tokens, head)  # type: ignore[no-untyped-call]
+    tokens = batch.tokens.to(hidden.device)
+    if torch.is_grad_enabled() and hidden.requires_grad:
+        logprobs, correct = _ScoredInPieces.apply(hidden, tokens, head)  # type: ignore[no-untyped-call]
     else:
-        logprobs, correct = _in_pieces(head, leaving, tokens)
+        logprobs, correct = _in_pieces(head, hidden, tokens)
     return _scores(logprobs, correct, batch)
 
 
 LMHead = Callable[[Float[Tensor, "target 1 *width"]], Float[Tensor, "target vocab"]]
-"""From what leaves the last layer to logits."""
+"""From the output of the last layer to logits."""
 
 PIECE = 256
 """Positions whose logits are alive at once; half as many where gradients are too."""
 
 
-def _in_pieces(head: LMHead, leaving: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+def _in_pieces(head: LMHead, hidden: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
     pieces = [
-        _score(head(hidden), wanted)
-        for hidden, wanted in zip(leaving.split(PIECE), tokens.split(PIECE), strict=True)
+        _score(head(piece), wanted)
+        for piece, wanted in zip(hidden.split(PIECE), tokens.split(PIECE), strict=True)
     ]
     logprobs, correct = (torch.cat(values) for values in zip(*pieces, strict=True))
     return logprobs, correct
@@ -90,17 +90,17 @@ class _ScoredInPieces(torch.autograd.Function):
     """`_in_pieces` with the gradient of every target's log-probability taken on the way."""
 
     @staticmethod
-    def forward(ctx: Any, leaving: Tensor, tokens: Tensor, head: LMHead) -> tuple[Tensor, Tensor]:
+    def forward(ctx: Any, hidden: Tensor, tokens: Tensor, head: LMHead) -> tuple[Tensor, Tensor]:
         pieces = []
-        slopes = torch.empty_like(leaving)
+        slopes = torch.empty_like(hidden)
         start, size = 0, max(1, PIECE // 2)
-        for hidden, wanted in zip(leaving.split(size), tokens.split(size), strict=True):
+        for piece, wanted in zip(hidden.split(size), tokens.split(size), strict=True):
             with torch.enable_grad():
-                hidden = hidden.detach().requires_grad_()
-                logprobs, correct = _score(head(hidden), wanted)
-                (slope,) = torch.autograd.grad(logprobs.sum(), hidden)
-            slopes[start : start + len(hidden)] = slope
-            start += len(hidden)
+                piece = piece.detach().requires_grad_()
+                logprobs, correct = _score(head(piece), wanted)
+                (slope,) = torch.autograd.grad(logprobs.sum(), piece)
+            slopes[start : start + len(piece)] = slope
+            start += len(piece)
             pieces.append((logprobs.detach(), correct))
         ctx.save_for_backward(slopes)
         logprobs, correct = (torch.cat(values) for values in zip(*pieces, strict=True))

@@ -1,4 +1,4 @@
-"""How much memory a fit and an ablation take, from the configuration of a model alone.
+"""Memory that a fit and an ablation take, from the configuration of a model alone.
 
 The jobs' own code runs on a model without weights (PyTorch's meta device), and every tensor is
 counted for as long as it lives.
@@ -17,23 +17,23 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from chg.config import Recompute
-from chg.data import TokenRow, collate
+from chg.data import TokenRow
 from chg.engine.capabilities import capabilities
-from chg.engine.engine import TOKENS_PER_PASS, logprobs_of_fits, partial_forward
-from chg.engine.log_probs import ready, score_hidden, target_scores
+from chg.engine.engine import TOKENS_PER_PASS, Engine, open_engine
+from chg.engine.log_probs import score_hidden, target_scores
+from chg.engine.state import PassOrder
 from chg.errors import ModelError
-from chg.models import find_head_sites, frozen
 
 
 @dataclass(frozen=True)
 class MemoryEstimate:
-    """Bytes: the weights, and what each job takes above them at its highest."""
+    """Bytes of the weights, and of each job above them at its highest."""
 
     weights: int
     fit: int
     """One forward and backward pass over a batch."""
     ablation: int
-    """The states that branches start from, and a slab of branches."""
+    """The states that branches start from, and a pass full of branches."""
 
 
 def estimate_memory(
@@ -46,35 +46,36 @@ def estimate_memory(
         ModelError: the model cannot run without weights, because it decides by values.
     """
     row = TokenRow((0,) * length, (False, *[True] * (length - 1)))
-    meta = torch.device("meta")
-    shape = find_head_sites(model).shape
 
     def fit() -> None:
-        batch = ready(model, collate([row] * batch_size, 0))
-        gates = torch.ones(1, *shape, device=meta, requires_grad=True)
-        with partial_forward(model, recompute) as forward:
-            logprobs_of_fits(model, gates, batch, forward).sum().backward()
+        with open_engine(model, recompute=recompute) as engine:
+            batch = engine.batch([row] * batch_size, 0)
+            gates = torch.ones(1, *engine.shape(), device=engine.device, requires_grad=True)
+            engine.log_probs(gates, batch).sum().backward()
 
     def ablation() -> None:
-        together = max(1, min(batch_size, TOKENS_PER_PASS // shape[1] // length))
-        batch = ready(model, collate([row] * together, 0))
-        with torch.no_grad(), partial_forward(model) as forward:
-            if forward is None:
-                target_scores(model, batch)
-                return
-            # The states that branches start from, and a slab of those.
-            every = {site.layer: torch.arange(together, device=meta) for site in forward.sites}
-            branches = max(1, TOKENS_PER_PASS // (together * length))
-            many = batch.repeat(branches)
-            for rows, keep in ((batch, every), (many, {})):
-                gates = torch.ones(rows.input_ids.shape[0], *shape, device=meta)
-                leaving, _kept = forward.run(rows.inputs, gates, rows.scored, keep=keep)
-                score_hidden(forward.head, leaving, rows)
+        with torch.no_grad(), open_engine(model) as engine:
+            _ablate_once(engine, row, batch_size)
 
     weights = {id(p): p.numel() * p.element_size() for p in model.parameters()}
-    with frozen(model):
-        _peak(model, lambda: capabilities(model))  # found out once, and not part of any job
-        return MemoryEstimate(sum(weights.values()), _peak(model, fit), _peak(model, ablation))
+    _peak(model, lambda: capabilities(model))  # found out once, and not part of any job
+    return MemoryEstimate(sum(weights.values()), _peak(model, fit), _peak(model, ablation))
+
+
+def _ablate_once(engine: Engine, row: TokenRow, batch_size: int) -> None:
+    """Run the states that branches of an ablation start from, and a pass full of branches."""
+    heads, length = engine.shape()[1], len(row.ids)
+    together = max(1, min(batch_size, TOKENS_PER_PASS // heads // length))
+    batch = engine.batch([row] * together, 0)
+    if engine.forward is None:
+        target_scores(engine.model, batch)
+        return
+    every = {site.layer: torch.arange(together, device=engine.device) for site in engine.sites}
+    many = batch.repeat(max(1, TOKENS_PER_PASS // (together * length)))
+    for rows, keep in ((batch, every), (many, {})):
+        gates = torch.ones(rows.input_ids.shape[0], *engine.shape(), device=engine.device)
+        hidden, _kept = engine.forward.run(PassOrder(rows.inputs, gates, rows.scored, keep=keep))
+        score_hidden(engine.forward.head, hidden, rows)
 
 
 def _peak(model: nn.Module, job: Callable[[], object]) -> int:

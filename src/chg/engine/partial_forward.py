@@ -3,34 +3,43 @@
 The model's own forward pass runs; nothing of it is written down here. While a `PartialForward` is
 entered, the model's layers, attentions and output projections are wrapped:
 
-1. Layers below the start hand on what they are given. The start layer is given the residual stream
+1. Layers below the start hand on their input. The start layer is given the residual stream
    kept from an earlier pass, and its attention returns the projection of the heads kept from there.
-2. From the start on, each row's heads are multiplied by that row's gates, as `gate_wrapper` does.
+2. From the start on, each row's heads are multiplied by that row's gates, as `gating.hooks` does.
 3. At the last layer in which any gate is open, its attention is run up to the projection, and then
    the layer again with the scored positions alone, its attention returning their projected heads.
    Above, attentions return the projection of nothing, or of the reference that fills up closed
    gates. Each position is then a row of its own.
-4. What leaves the last layer goes through the rest of the model in pieces (`head`).
+4. The output of the last layer goes through the rest of the model in pieces (`head`).
 
-What a model allows is found out once, by comparing with plain passes (`ability.py`): all of this
-(`inside`); a start at the beginning of a layer (`layers`), where an attention does more after its
-projection; or neither (`whole`), where layers pass each other more than the residual stream.
+A model's capabilities are found out once, by comparing with plain passes (`capabilities.py`): all
+of this (`inside`); a start at the beginning of a layer (`layers`), where an attention does more
+after its projection; or neither (`whole`), where layers pass each other more than the residual
+stream.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from torch.utils.hooks import RemovableHandle
 
 from chg.config import Recompute
 from chg.engine.activations import cheaper_activations
-from chg.engine.state import Outputs, Pass, Reached, State, at_positions, first_output
+from chg.engine.state import (
+    Outputs,
+    PassOrder,
+    Reached,
+    RunningPass,
+    State,
+    at_positions,
+    first_output,
+)
 from chg.errors import ConfigError
 from chg.gating import scale_heads
 from chg.models import HeadSite, HeadSites
@@ -62,8 +71,8 @@ class PartialForward:
         self.inside = inside
         self.recompute = recompute
         self._site_of = {site.layer: site for site in sites}
-        self._pass: Pass | None = None
-        self._leaving: Tensor | None = None
+        self._pass: RunningPass | None = None
+        self._final_hidden: Tensor | None = None
         self._handles: list[RemovableHandle] = []
         self._patched: list[tuple[nn.Module, Any]] = []
 
@@ -85,7 +94,7 @@ class PartialForward:
                 layer = self.sites.layers[i]
                 self._patch(layer, self._layer(i, layer.forward))
             for module, forward in cheaper_activations(
-                self.model, made_again=self.recompute == "none"
+                self.model, recompute=self.recompute == "none"
             ):
                 self._patch(module, forward)
             if self.recompute == "mlp":
@@ -113,55 +122,33 @@ class PartialForward:
         self._handles.clear()
         self._patched.clear()
 
-    def run(
-        self,
-        inputs: Mapping[str, Tensor],
-        gates: Float[Tensor, "row layer head"],
-        scored: Int[Tensor, "scored"],
-        *,
-        start: int = 0,
-        entering: State | None = None,
-        cut: int | None = None,
-        keep: Mapping[int, Tensor] | None = None,
-        reference: Mapping[int, Tensor] | None = None,
-    ) -> tuple[Float[Tensor, "scored 1 *width"], dict[int, State]]:
-        """Run rows, each under its own gates, and return what leaves the last layer.
-
-        Args:
-            inputs: `input_ids` and `attention_mask`, and whatever else the model takes.
-            gates: one matrix per row.
-            scored: positions to carry on to the end, `row * length + pos`.
-            start: the layer to start in, with `entering`.
-            cut: the last layer that sees all positions; the last of all if not given.
-            keep: layers -> rows whose state to return; at or below `cut`.
-            reference: layer -> what closed gates are filled up with, `[1 or row, 1 or pos, width]`,
-                of the first rows where the others are copies of them.
+    def run(self, order: PassOrder) -> tuple[Float[Tensor, "scored 1 *width"], dict[int, State]]:
+        """Run rows, each under its own gates.
 
         Returns:
-            The residual stream at the scored positions, and the states asked for.
+            The residual stream that leaves the last layer at the scored positions, and the states
+            asked for.
         """
-        cut = self.last_layer if cut is None else cut
-        length = inputs["input_ids"].shape[1]
-        now = Pass(gates, start, entering, cut, scored, keep or {}, reference, length)
-        self._pass = now
+        running = RunningPass(order, self.last_layer if order.cut is None else order.cut)
+        self._pass = running
         try:
-            self.model(**inputs, use_cache=False)
+            self.model(**order.inputs, use_cache=False)
         except Reached as reached:
-            return reached.value, now.kept
+            return reached.value, running.kept
         finally:
             self._pass = None
         raise AssertionError("the last layer was not run")
 
-    def head(self, leaving: Float[Tensor, "scored 1 *width"]) -> Float[Tensor, "scored vocab"]:
-        """Logits of what left the last layer, through the rest of the model."""
-        ids = torch.zeros(leaving.shape[:2], dtype=torch.long, device=leaving.device)
-        self._leaving = leaving
+    def head(self, final_hidden: Float[Tensor, "scored 1 *width"]) -> Float[Tensor, "scored vocab"]:
+        """Run the rest of the model on the output of its last layer, to logits."""
+        ids = torch.zeros(final_hidden.shape[:2], dtype=torch.long, device=final_hidden.device)
+        self._final_hidden = final_hidden
         try:
             logits = self.model(
                 input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False
             ).logits
         finally:
-            self._leaving = None
+            self._final_hidden = None
         flat: Tensor = logits.flatten(0, 1)
         return flat
 
@@ -177,15 +164,15 @@ class PartialForward:
                 return original(**{**kwargs, "hidden_states": value})
 
             hidden = args[0] if args else kwargs["hidden_states"]
-            if self._leaving is not None:
-                leaving = self._leaving if i == self.last_layer else hidden
-                return self.outputs.layer(i, leaving)
-            now = self._pass
-            if now is None:
+            if self._final_hidden is not None:
+                last = self._final_hidden if i == self.last_layer else hidden
+                return self.outputs.layer(i, last)
+            running = self._pass
+            if running is None:
                 return call(hidden)
-            if i < now.start:
+            if i < running.order.start:
                 return self.outputs.layer(i, hidden)
-            hidden = self._run_layer(now, i, hidden, call)
+            hidden = self._run_layer(running, i, hidden, call)
             if i == self.last_layer:
                 raise Reached(hidden)
             return self.outputs.layer(i, hidden)
@@ -193,37 +180,28 @@ class PartialForward:
         return forward
 
     def _run_layer(
-        self, now: Pass, i: int, hidden: Tensor, call: Callable[[Tensor], Any]
+        self, running: RunningPass, i: int, hidden: Tensor, call: Callable[[Tensor], Any]
     ) -> Tensor:
-        heads = given = None
-        if i == now.start and now.entering is not None:
-            hidden, heads = now.entering.hidden, now.entering.heads
-            if i > now.cut:
-                hidden = at_positions(hidden, now.scored)
-        if i in now.keep:
-            now.kept[i] = State(hidden[now.keep[i]])
-        site = self._site_of.get(i)
-        if i > now.cut:
-            assert site is not None
-            given = now.reference_of(i, scored=True)
-            if given is None:
-                given = hidden.new_zeros(1, 1, site.num_heads * site.head_dim)
-            given = given.to(hidden)
-        elif i == now.cut and self.inside and site is not None:
-            if heads is None:
-                heads = self._heads(now, i, hidden, call)
-            hidden = at_positions(hidden, now.scored)
-            rows = now.scored // heads.shape[1]
-            gates = now.gates[rows, i, : site.num_heads]
-            reference = now.reference_of(i, scored=True)
-            given = scale_heads(at_positions(heads, now.scored), gates, site, reference)
-        elif heads is not None:
-            given = heads
+        """Run one layer of a pass, from its start and up to its cut."""
+        order, heads = running.order, None
+        if i == order.start and order.entering is not None:
+            hidden, heads = order.entering.hidden, order.entering.heads
+            if i > running.cut:
+                hidden = at_positions(hidden, order.scored)
+        if i in order.keep:
+            running.kept[i] = State(hidden[order.keep[i]])
+        cuts_here = i == running.cut
+        splits_attention = cuts_here and self.inside and i in self._site_of
+        if splits_attention and heads is None:
+            heads = self._heads(running, i, hidden, call)
+        given = self._given_heads(running, i, hidden, heads)
+        if splits_attention:
+            hidden = at_positions(hidden, order.scored)
 
         def run(hidden: Tensor, given: Tensor | None) -> Tensor:
-            self._pass, before = now, self._pass  # a backward pass may come here again
+            self._pass, before = running, self._pass  # a backward pass may come here again
             try:
-                now.given = given
+                running.given = given
                 return first_output(call(hidden))
             finally:
                 self._pass = before
@@ -232,28 +210,47 @@ class PartialForward:
             hidden = checkpoint(run, hidden, given, use_reentrant=False)
         else:
             hidden = run(hidden, given)
-        if i == now.cut and (site is None or not self.inside):
-            hidden = at_positions(hidden, now.scored)
-        return hidden
+        return at_positions(hidden, order.scored) if cuts_here and not splits_attention else hidden
 
-    def _heads(self, now: Pass, i: int, hidden: Tensor, call: Callable[[Tensor], Any]) -> Tensor:
-        """The input of a layer's projection; its layer is left there."""
-        now.stop_at = i
+    def _given_heads(
+        self, running: RunningPass, i: int, hidden: Tensor, heads: Tensor | None
+    ) -> Tensor | None:
+        """Heads that a layer's attention projects in place of its own; None for its own."""
+        order, site = running.order, self._site_of.get(i)
+        if i > running.cut:
+            assert site is not None
+            given = running.reference_of(i, scored=True)
+            if given is None:
+                given = hidden.new_zeros(1, 1, site.num_heads * site.head_dim)
+            return given.to(hidden)
+        if i == running.cut and self.inside and site is not None:
+            assert heads is not None
+            rows = order.scored // heads.shape[1]
+            gates = order.gates[rows, i, : site.num_heads]
+            reference = running.reference_of(i, scored=True)
+            return scale_heads(at_positions(heads, order.scored), gates, site, reference)
+        return heads
+
+    def _heads(
+        self, running: RunningPass, i: int, hidden: Tensor, call: Callable[[Tensor], Any]
+    ) -> Tensor:
+        """Run a layer up to its projection, and return the input of that."""
+        running.stop_at = i
         try:
             call(hidden)
         except Reached as reached:
             return reached.value
         finally:
-            now.stop_at = None
+            running.stop_at = None
         raise AssertionError("the projection was not run")
 
     def _mlps(self) -> set[nn.Module]:
-        """The largest part of each layer that holds no attention of it.
+        """Find the largest part of each layer that holds no attention of it.
 
         Raises:
             ConfigError: a layer has no such part.
         """
-        found = set()
+        mlps = set()
         for site in self.sites:
             parts = [
                 part
@@ -267,8 +264,8 @@ class PartialForward:
                     f"the layers of {type(self.model).__name__} hold no MLP of their own; use "
                     "--recompute layer"
                 )
-            found.add(largest)
-        return found
+            mlps.add(largest)
+        return mlps
 
     def _recomputed(self, original: Callable[..., Any]) -> Callable[..., Any]:
         def forward(*args: Any, **kwargs: Any) -> Any:
@@ -280,25 +277,30 @@ class PartialForward:
 
     def _attention(self, site: HeadSite, original: Callable[..., Any]) -> Callable[..., Any]:
         def forward(*args: Any, **kwargs: Any) -> Any:
-            now = self._pass
-            if now is None or now.given is None:
+            running = self._pass
+            if running is None or running.given is None:
                 return original(*args, **kwargs)
-            given, now.given = now.given, None
+            given, running.given = running.given, None
             return self.outputs.attention(site.layer, site.projection(given))
 
         return forward
 
     def _projection(self, site: HeadSite) -> Callable[..., Any]:
+        i = site.layer
+
         def scale(_module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
-            now = self._pass
-            i = site.layer
-            if now is None or i > now.cut or (i == now.cut and self.inside and now.stop_at != i):
-                return None  # nothing to scale, or scaled already
-            if self.inside and i in now.keep:
-                now.kept[i].heads = args[0][now.keep[i]]
-            if now.stop_at == i:
+            running = self._pass
+            if running is None or i > running.cut:
+                return None
+            stops_here, scaled_before = running.stop_at == i, i == running.cut and self.inside
+            if scaled_before and not stops_here:
+                return None
+            order = running.order
+            if self.inside and i in order.keep:
+                running.kept[i].heads = args[0][order.keep[i]]
+            if stops_here:
                 raise Reached(args[0])
-            gates, reference = now.gates[:, i, : site.num_heads], now.reference_of(i)
+            gates, reference = order.gates[:, i, : site.num_heads], running.reference_of(i)
             return scale_heads(args[0], gates, site, reference), *args[1:]
 
         return scale

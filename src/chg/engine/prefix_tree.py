@@ -1,4 +1,4 @@
-"""A list of gate matrices as a tree, so that what two of them share is computed once.
+"""Gate matrices as a tree, so that the beginnings that two of them share are computed once.
 
 Gate matrices that agree in layers `0..l-1` have the same residual stream entering layer `l`, and
 the same heads before its output projection. So a matrix is only computed from the layer on in which
@@ -17,12 +17,12 @@ from torch import Tensor
 
 @dataclass(eq=False)
 class Node:
-    """One gate matrix, and those that follow its path for some layers."""
+    """A gate matrix, with those that follow its path for some layers."""
 
     matrix: int
-    """Which of the list."""
+    """Place of the matrix in the list."""
     start: int
-    """The first layer in which it differs from the branch it grows on; 0 for the root."""
+    """First layer in which it differs from the node it branches off; 0 for the root."""
     children: list[Node] = field(default_factory=list)
 
     @property
@@ -37,21 +37,21 @@ def build_tree(matrices: Sequence[Float[Tensor, "layer head"]]) -> Node:
     root = Node(0, 0)
     growing = [(root, list(range(1, len(keys))), 0)]
     while growing:
-        branch, others, layer = growing.pop()
-        while others:
-            own = keys[branch.matrix][layer]
+        node, followers, layer = growing.pop()
+        while followers:
+            path = keys[node.matrix][layer]
             leaving: dict[bytes, list[int]] = {}
-            for other in others:
+            for other in followers:
                 leaving.setdefault(keys[other][layer], []).append(other)
-            others = leaving.pop(own, [])
-            for first, *followers in leaving.values():
+            followers = leaving.pop(path, [])
+            for first, *rest in leaving.values():
                 child = Node(first, layer)
-                branch.children.append(child)
-                growing.append((child, followers, layer + 1))
+                node.children.append(child)
+                growing.append((child, rest, layer + 1))
             layer += 1
     return root
 
 
 def row_keys(matrix: Float[Tensor, "layer head"]) -> list[bytes]:
-    """What tells one layer's gates from another's: their bits."""
+    """Return the bits of each layer's gates, equal where the gates are."""
     return [row.tobytes() for row in matrix.detach().cpu().contiguous().numpy()]

@@ -1,4 +1,4 @@
-"""State of passes that start inside a model: what they leave behind, and what they return."""
+"""State of passes that start inside a model: orders, what passes leave behind, and return forms."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from chg.gating import at_scored_positions, repeat_for_rows
 
 @dataclass
 class State:
-    """What a pass leaves behind at one layer for others to start from."""
+    """Values that a pass leaves behind at one layer, for other passes to start from."""
 
     hidden: Tensor
     """`[row, pos, ...]`: the residual stream entering the layer."""
@@ -23,35 +23,51 @@ class State:
     """`[row, pos, width]`: the input of its output projection, before gates."""
 
     def rows(self, start: int, count: int) -> State:
-        """Some neighbouring rows of it."""
-        own = slice(start, start + count)
-        return State(self.hidden[own], None if self.heads is None else self.heads[own])
+        """Select neighboring rows."""
+        chosen = slice(start, start + count)
+        return State(self.hidden[chosen], None if self.heads is None else self.heads[chosen])
 
     @staticmethod
     def join(states: list[State]) -> State:
-        """The rows of all."""
+        """Put the rows of several states together."""
         heads = [state.heads for state in states if state.heads is not None]
         return State(
             torch.cat([state.hidden for state in states]), torch.cat(heads) if heads else None
         )
 
 
-@dataclass
-class Pass:
-    """One pass under way."""
+@dataclass(frozen=True)
+class PassOrder:
+    """Order for one pass over rows, each under a gate matrix of its own."""
 
+    inputs: Mapping[str, Tensor]
+    """`input_ids` and `attention_mask`, and any other input of the model."""
     gates: Float[Tensor, "row layer head"]
-    start: int
-    entering: State | None
-    cut: int
-    """The last layer that sees all positions."""
     scored: Int[Tensor, "scored"]
-    """Positions that are carried on above, counted through all rows."""
-    keep: Mapping[int, Tensor]
-    """Layer -> rows whose state is kept there."""
-    reference: Mapping[int, Tensor] | None
-    length: int
-    """Positions of a row."""
+    """Positions to carry on to the end, `row * length + pos`."""
+    start: int = 0
+    """Layer to start in, with `entering`."""
+    entering: State | None = None
+    cut: int | None = None
+    """Last layer that sees all positions; the last of all if not given."""
+    keep: Mapping[int, Tensor] = field(default_factory=dict)
+    """Layer, at or below `cut` -> rows whose state is returned."""
+    reference: Mapping[int, Tensor] | None = None
+    """Layer -> values that closed gates are filled up with, `[1 or row, 1 or pos, width]`, of the
+    first rows where the others are copies of them."""
+
+    @property
+    def length(self) -> int:
+        """Positions of a row."""
+        return int(self.inputs["input_ids"].shape[1])
+
+
+@dataclass
+class RunningPass:
+    """A pass under way."""
+
+    order: PassOrder
+    cut: int
     kept: dict[int, State] = field(default_factory=dict)
     given: Tensor | None = None
     """Heads that the next attention returns projected, in place of its own."""
@@ -59,17 +75,18 @@ class Pass:
     """Layer at whose projection to stop."""
 
     def reference_of(self, layer: int, *, scored: bool = False) -> Tensor | None:
-        """What closed gates are filled up with, in all rows or at scored positions as rows."""
-        if self.reference is None:
+        """Values that closed gates are filled up with, of all rows or of scored positions."""
+        order = self.order
+        if order.reference is None:
             return None
-        value = self.reference[layer]
+        value = order.reference[layer]
         if scored:
-            return at_scored_positions(value, self.scored, self.length)
-        return repeat_for_rows(value, len(self.gates))  # copies, for the layer at hand alone
+            return at_scored_positions(value, order.scored, order.length)
+        return repeat_for_rows(value, len(order.gates))  # copies, for the layer at hand alone
 
 
 class Reached(Exception):
-    """Leaves a forward pass where all that was wanted of it is there."""
+    """Signal that ends a forward pass as soon as the value it was run for is there."""
 
     def __init__(self, value: Tensor) -> None:
         self.value = value
@@ -77,7 +94,7 @@ class Reached(Exception):
 
 @dataclass(frozen=True)
 class Outputs:
-    """How a model's layers and attentions return what they return."""
+    """Forms in which a model's layers and attentions return their values."""
 
     layers: Mapping[int, int | None]
     """Layers that are run over text -> length of the tuple whose first element is the residual
@@ -86,11 +103,11 @@ class Outputs:
     """The same for attentions, by layer."""
 
     def layer(self, i: int, hidden: Tensor) -> Any:
-        """What layer `i` would return with this residual stream."""
+        """Wrap a residual stream as layer `i` returns it."""
         return _wrapped(self.layers[i], hidden)
 
     def attention(self, layer: int, value: Tensor) -> Any:
-        """What the attention of a layer would return with this output."""
+        """Wrap an output as the attention of a layer returns it."""
         return _wrapped(self.attentions[layer], value)
 
 
@@ -99,10 +116,11 @@ def _wrapped(length: int | None, value: Tensor) -> Any:
 
 
 def first_output(output: Any) -> Tensor:
+    """Return the first element of a tuple, or the bare tensor."""
     first: Tensor = output[0] if isinstance(output, tuple) else output
     return first
 
 
 def at_positions(value: Tensor, scored: Tensor) -> Tensor:
-    """Some positions of `[row, pos, ...]` as rows of one position each."""
+    """Select positions of `[row, pos, ...]` as rows of one position each."""
     return value.flatten(0, 1)[scored][:, None]

@@ -3,7 +3,7 @@
 from chg.fitting.contrastive import ContrastResult, fit_contrastive, fit_matched
 from chg.fitting.fit import EVALUATIONS, FitResult, fit_gates
 from chg.fitting.losses import gate_regularizer, nll_loss
-from chg.fitting.optimizer import GateOptimizer, Schedule, Update, starting_logits
+from chg.fitting.optimizer import GateOptimizer, OptimizerOptions, Schedule, Update, starting_logits
 from chg.fitting.stopping import updates_between_looks
 from chg.fitting.updates import MicroBatch, total_updates, update_batches
 
@@ -13,6 +13,7 @@ __all__ = [
     "FitResult",
     "GateOptimizer",
     "MicroBatch",
+    "OptimizerOptions",
     "Schedule",
     "Update",
     "fit_contrastive",

@@ -1,16 +1,17 @@
-"""What contrastive gates do to both sides, measured on rows that were not fitted."""
+"""Measures of contrastive gates: both sides on rows that were not fitted, before and after."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from jaxtyping import Float
+from torch import Tensor
 
 from chg.config import ContrastConfig
 from chg.data import TokenData
-from chg.engine import SequenceScores, evaluate_gates
-from chg.gating import HeadGates, Reference
+from chg.engine import Engine, EvaluationOptions, SequenceScores, evaluate_open
+from chg.gating import HeadGates
 from chg.results import ContrastFit, SideMetrics
 
 Sides = tuple[TokenData, TokenData]
@@ -19,32 +20,27 @@ Sides = tuple[TokenData, TokenData]
 
 @dataclass(frozen=True)
 class ContrastPlan:
-    """What one gate matrix of the passes is fitted for."""
+    """Purpose of one gate matrix of the passes."""
 
     reversed: bool
     alpha: float
     start: int
 
 
-def measure(
-    model: nn.Module,
-    logits: Tensor,
-    sides: Sides,
-    config: ContrastConfig,
-    reference: Reference | None = None,
+def measure_sides(
+    engine: Engine, logits: Float[Tensor, "fit layer head"], sides: Sides, config: ContrastConfig
 ) -> list[tuple[SideMetrics, SideMetrics]]:
-    """Figures of both sides for every fit: of the data's own, whatever the fit's direction."""
+    """Measure both sides for every fit: the data's own sides, whatever the fit's direction."""
     matrices = [torch.ones(logits.shape[1:])]
-    for one in logits:
-        matrices += [HeadGates(one).values, HeadGates(one).thresholded]
-    figures = []
+    for fitted in map(HeadGates, logits):
+        matrices += [fitted.values, fitted.thresholded]
+    options = EvaluationOptions(batch_size=config.batch_size)
+    by_side = []
     for data in sides:
         sample = data.sample(config.eval_rows, config.seed)
-        before, *after = evaluate_gates(
-            model, sample, matrices, batch_size=config.batch_size, reference=reference
-        )
-        figures.append([_side(before, after[2 * k], after[2 * k + 1]) for k in range(len(logits))])
-    return list(zip(*figures, strict=True))
+        before, *after = evaluate_open(engine, sample, matrices, options)
+        by_side.append([_side(before, *after[2 * k : 2 * k + 2]) for k in range(len(logits))])
+    return list(zip(*by_side, strict=True))
 
 
 def _side(
@@ -60,18 +56,18 @@ def _side(
     )
 
 
-def figures_of(
-    fit: ContrastPlan,
+def fit_of_plan(
+    plan: ContrastPlan,
     config: ContrastConfig,
     seen: tuple[SideMetrics, SideMetrics],
     unseen: tuple[SideMetrics, SideMetrics] | None,
 ) -> ContrastFit:
-    """What one fit did, in its own direction."""
-    order = (1, 0) if fit.reversed else (0, 1)
+    """Describe one fit by its measures, in its own direction."""
+    order = (1, 0) if plan.reversed else (0, 1)
     return ContrastFit(
-        fit.alpha,
-        fit.start,
-        config.seed + fit.start,
+        plan.alpha,
+        plan.start,
+        config.seed + plan.start,
         *(seen[i] for i in order),
         *(unseen[i] for i in order) if unseen else (),
     )

@@ -1,8 +1,8 @@
-"""Gates that keep one behaviour and lose another (METHOD.md, Contrastive CHG; paper, eq. 2).
+"""Gates that keep one behavior and lose another (docs/method.md#contrastive-chg; paper, eq. 2).
 
 1. Rows of the retain and the forget side are paired: as they match, or as they come, each side
    shuffled by itself.
-2. Minimise `max(alpha * logP_forget - logP_retain, -bound) + lambda_reg * R`, where logP is the
+2. Minimize `max(alpha * logP_forget - logP_retain, -bound) + lambda_reg * R`, where logP is the
    mean log-probability of a row's target tokens. A mean that ablated heads are replaced by is over
    the retain rows.
 3. Several starts are fitted side by side, because there are traps: everything open forgets
@@ -14,10 +14,8 @@
 
 from __future__ import annotations
 
-import logging
-import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -26,24 +24,22 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from chg.config import ContrastConfig
-from chg.data import MatchedData, MatchedSplit, TokenData, with_partners
-from chg.engine import partial_forward
-from chg.fitting.contrast_measures import ContrastPlan, Sides, figures_of, measure
+from chg.data import MatchedData, MatchedSplit, TokenData
+from chg.engine import Engine, open_engine
+from chg.fitting.contrast_measures import ContrastPlan, Sides, fit_of_plan, measure_sides
 from chg.fitting.losses import contrast_loss
-from chg.fitting.optimizer import Update, optimise_gates, starting_logits
+from chg.fitting.optimizer import GateOptimizer, Update, starting_logits
 from chg.fitting.stopping import updates_between_looks
-from chg.fitting.updates import MicroBatch, endless_rows
-from chg.gating import HeadGates, Reference, count_gates, describe_reference, with_reference
-from chg.models import AnyModel, describe_model, gate_shape, unwrap_model
-from chg.progress import progress_bar
-from chg.results import ContrastFit, ContrastRun, SideMetrics, describe_config, package_versions
-
-logger = logging.getLogger(__name__)
+from chg.fitting.updates import MicroBatch, contrast_updates, endless_rows
+from chg.gating import HeadGates, count_gates, describe_reference, prepare
+from chg.models import AnyModel, describe_model, unwrap_model
+from chg.progress import Progress, progress_bar
+from chg.results import ContrastFit, ContrastRun, SideMetrics, origin
 
 
 @dataclass(frozen=True)
 class ContrastResult:
-    """The best fit's gates, and what every fit does to both sides."""
+    """Gates of the best fit, and the effect of every fit on both sides."""
 
     gates: HeadGates
     run: ContrastRun
@@ -54,22 +50,22 @@ class ContrastResult:
 
     @property
     def best(self) -> ContrastFit:
-        """The fit whose gates these are."""
+        """Measures of the fit whose gates these are."""
         return self.run.fits[self.run.best]
 
     @property
     def retain(self) -> SideMetrics:
-        """Its figures on held-out rows to retain."""
+        """Metrics of the best fit on held-out rows to retain."""
         return self.best.retain
 
     @property
     def forget(self) -> SideMetrics:
-        """Its figures on held-out rows to forget."""
+        """Metrics of the best fit on held-out rows to forget."""
         return self.best.forget
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What it failed at."""
+        """Warnings about what the best fit failed at."""
         return self.run.warnings
 
 
@@ -133,7 +129,7 @@ def fit_matched(
 
 @dataclass(frozen=True)
 class _Rows:
-    """What is fitted and what is measured."""
+    """Rows to fit and rows to measure."""
 
     fitting: Sides
     held_out: Sides
@@ -147,7 +143,7 @@ def _sides(data: MatchedData) -> Sides:
 
 
 def _plan(config: ContrastConfig) -> list[ContrastPlan]:
-    """Every direction, weight of forgetting and start."""
+    """List every direction, weight of forgetting and start."""
     directions = (False, True) if config.both_directions else (False,)
     return [
         ContrastPlan(direction, alpha, start)
@@ -160,90 +156,76 @@ def _plan(config: ContrastConfig) -> list[ContrastPlan]:
 def _fit(
     model: nn.Module, rows: _Rows, config: ContrastConfig, show_progress: bool
 ) -> ContrastResult:
+    """Fit every plan in the same passes, and measure each."""
     plan = _plan(config)
-    total = total_updates(config, min(len(side) for side in rows.fitting))
+    total = contrast_updates(config, min(len(side) for side in rows.fitting))
     began = time.perf_counter()
-    rows, reference = _with_reference(model, rows, config)
-    logits = _optimise(model, rows, plan, total, config, reference, show_progress)
-    seconds = time.perf_counter() - began
-    seen = measure(model, logits, rows.held_out, config, reference)
-    unseen = None
+    unseen = rows.unseen or (None, None)
+    parts, reference = prepare(model, config, (*rows.fitting, *rows.held_out, *unseen))
+    rows = replace(rows, fitting=(parts[0], parts[1]), held_out=(parts[2], parts[3]))
     if rows.unseen is not None:
-        unseen = measure(model, logits, rows.unseen, config, reference)
+        rows = replace(rows, unseen=(parts[4], parts[5]))
+    with open_engine(model, reference=reference, recompute=config.recompute) as engine:
+        with progress_bar(total, "fitting contrastive gates", show=show_progress) as bar:
+            logits = _optimize(engine, rows, plan, config, _Watch(total, len(plan), bar))
+        seconds = time.perf_counter() - began
+        seen = measure_sides(engine, logits, rows.held_out, config)
+        carried = rows.unseen and measure_sides(engine, logits, rows.unseen, config)
+    fits = [
+        fit_of_plan(fit, config, seen[k], carried[k] if carried else None)
+        for k, fit in enumerate(plan)
+    ]
     results = []
     for direction in sorted({fit.reversed for fit in plan}):
         places = [k for k, fit in enumerate(plan) if fit.reversed == direction]
-        fits = tuple(
-            figures_of(plan[k], config, seen[k], unseen[k] if unseen else None) for k in places
-        )
-        best = max(range(len(fits)), key=lambda k: fits[k].merit)
-        run = ContrastRun(fits, best, fits[best].warnings, direction, rows.task, total, seconds)
+        in_direction = tuple(fits[k] for k in places)
+        best = max(range(len(places)), key=lambda k: in_direction[k].merit)
+        warnings = in_direction[best].warnings
+        run = ContrastRun(in_direction, best, warnings, direction, rows.task, total, seconds)
         metadata = {**_metadata(model, rows, run, config), **describe_reference(reference)}
         gates = HeadGates(logits[places[best]], metadata)
         results.append(ContrastResult(gates, run, logits[places]))
     return replace(results[0], reversed=results[1]) if len(results) > 1 else results[0]
 
 
-def _with_reference(
-    model: nn.Module, rows: _Rows, config: ContrastConfig
-) -> tuple[_Rows, Reference | None]:
-    """What ablated heads are replaced by, and the rows with their partners where these are."""
-    (retain, forget), seed = rows.fitting, config.seed
-    retain, reference = with_reference(model, retain, config)
-    if config.ablation != "resample":
-        return rows, reference
-
-    def resampled(sides: Sides) -> Sides:
-        return with_partners(sides[0], seed), with_partners(sides[1], seed)
-
-    unseen = None if rows.unseen is None else resampled(rows.unseen)
-    fitting = (retain, with_partners(forget, seed))
-    return replace(
-        rows, fitting=fitting, held_out=resampled(rows.held_out), unseen=unseen
-    ), reference
-
-
-def total_updates(config: ContrastConfig, rows: int) -> int:
-    """Number of updates: `max_steps`, or the smaller side `epochs` times over."""
-    per_update = config.batch_size * config.grad_accum_steps
-    return config.max_steps or config.epochs * math.ceil(rows / per_update)
-
-
-def _optimise(
-    model: nn.Module,
+def _optimize(
+    engine: Engine,
     rows: _Rows,
-    plan: list[ContrastPlan],
-    total: int,
+    plan: Sequence[ContrastPlan],
     config: ContrastConfig,
-    reference: Reference | None,
-    show_progress: bool,
+    watch: _Watch,
 ) -> Float[Tensor, "fit layer head"]:
-    """The logits of every fit of the plan."""
-    shape = gate_shape(model, config.unit)
+    """Run all updates, and return the logits of every fit of the plan."""
+    shape = engine.shape(config.unit)
     start = torch.cat(
         [starting_logits(replace(config, seed=config.seed + fit.start), shape) for fit in plan]
     )
-    with progress_bar(total, "fitting contrastive gates", show=show_progress) as bar:
+    pad_ids = rows.fitting[0].pad_id, rows.fitting[1].pad_id
+    loss = contrast_loss(engine, pad_ids, plan, config.bound)
+    optimizer = GateOptimizer(engine, start, config)
+    optimizer.run(_paired(rows, config, watch.total), watch.total, loss, watch)
+    return optimizer.logits_of_heads().cpu()
 
-        def on_update(update: Update) -> None:
-            bar.update()
-            if update.step % updates_between_looks(update.logits.device) and update.step != total:
-                return
-            opened = count_gates(torch.sigmoid(update.logits)).open / len(plan)
-            losses = " ".join(f"{loss:.2f}" for loss in update.losses.tolist())
-            bar.set_postfix_str(f"loss {losses} open {opened:.0f} per fit", refresh=False)
-            if bar.disable and update.step % max(1, total // 5) == 0:
-                logger.info("update %d/%d: loss of each fit %s", update.step, total, losses)
 
-        pairs = _paired(rows, config, total)
-        with partial_forward(model, config.recompute) as forward:
-            pad_ids = rows.fitting[0].pad_id, rows.fitting[1].pad_id
-            loss = contrast_loss(model, pad_ids, plan, config.bound, forward, reference)
-            return optimise_gates(model, start, pairs, total, loss, config, on_update)
+@dataclass(frozen=True)
+class _Watch:
+    """Follower of the fits: the status of their bar."""
+
+    total: int
+    fits: int
+    bar: Progress
+
+    def __call__(self, update: Update) -> None:
+        self.bar.update()
+        if update.step % updates_between_looks(update.logits.device) and update.step != self.total:
+            return
+        opened = count_gates(torch.sigmoid(update.logits)).open / self.fits
+        losses = " ".join(f"{loss:.2f}" for loss in update.losses.tolist())
+        self.bar.set_status(f"loss {losses} open {opened:.0f} per fit")
 
 
 def _paired(rows: _Rows, config: ContrastConfig, total: int) -> Iterator[list[MicroBatch]]:
-    """`grad_accum_steps` passes of pairs of rows per update."""
+    """Yield `grad_accum_steps` passes of pairs of rows per update."""
     streams = []
     for i, side in enumerate(rows.fitting):
         # The same seed draws the same order from as many rows, so that matched rows stay together.
@@ -261,20 +243,19 @@ def _paired(rows: _Rows, config: ContrastConfig, total: int) -> Iterator[list[Mi
 def _metadata(
     model: nn.Module, rows: _Rows, run: ContrastRun, config: ContrastConfig
 ) -> dict[str, Any]:
-    """Where the best fit's gates came from."""
+    """Describe the best fit's gates: their model, data, settings and measures."""
     best = run.fits[run.best]
     retain, forget = rows.fitting[::-1] if run.reversed else rows.fitting
-    return {
+    return origin(
+        config,
         **describe_model(model),
-        "dataset": retain.name,
-        "forget_dataset": forget.name,
-        "held_out_task": rows.task,
-        "data_fingerprint": f"{retain.fingerprint}-{forget.fingerprint}",
-        "lambda_reg": config.lambda_reg,
-        "seed": best.seed,
-        "alpha": best.alpha,
-        "start": best.start,
-        "figures": {"retain": asdict(best.retain), "forget": asdict(best.forget)},
-        "configuration": describe_config(config),
-        "versions": package_versions(),
-    }
+        dataset=retain.name,
+        forget_dataset=forget.name,
+        held_out_task=rows.task,
+        data_fingerprint=f"{retain.fingerprint}-{forget.fingerprint}",
+        lambda_reg=config.lambda_reg,
+        seed=best.seed,
+        alpha=best.alpha,
+        start=best.start,
+        figures={"retain": asdict(best.retain), "forget": asdict(best.forget)},
+    )

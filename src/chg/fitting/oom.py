@@ -1,4 +1,4 @@
-"""Passes of as many fits and rows as memory holds."""
+"""Out of memory: fits, then rows of a pass, are halved until they fit."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import logging
 import torch
 from torch import Tensor
 
-from chg.engine import token_budget
 from chg.errors import MemoryRunsOutError
 from chg.fitting.losses import Loss
 from chg.fitting.updates import MicroBatch
@@ -18,7 +17,14 @@ logger = logging.getLogger(__name__)
 class MemoryBoundPasses:
     """Forward and backward passes of as many fits and rows as memory holds."""
 
-    def __init__(self, fits: int | None = None) -> None:
+    def __init__(self, tokens: int, fits: int | None = None) -> None:
+        """Set the largest pass.
+
+        Args:
+            tokens: tokens per pass, about, where `fits` is not given.
+            fits: gate matrices per pass at most.
+        """
+        self._tokens = tokens
         self._fits = fits
         self._rows: int | None = None
 
@@ -32,7 +38,7 @@ class MemoryBoundPasses:
         """
         rows = micro_batch.sides[0]
         if self._rows is None or len(rows) <= self._rows:
-            together = self._fits or max(1, token_budget(logits.device) // micro_batch.tokens)
+            together = self._fits or max(1, self._tokens // micro_batch.tokens)
             left = fits
             while len(left):
                 if self._run(loss, logits, left[:together], micro_batch, losses):
@@ -62,7 +68,7 @@ class MemoryBoundPasses:
     def _run(
         self, loss: Loss, logits: Tensor, fits: Tensor, micro_batch: MicroBatch, losses: Tensor
     ) -> bool:
-        """One pass; whether memory sufficed. What a failed pass holds is gone on return."""
+        """Run one pass; False where memory ran out, with all that the pass held gone on return."""
         try:
             share = loss(torch.sigmoid(logits[fits]), fits, micro_batch).to(logits.device)
             share.sum().backward()

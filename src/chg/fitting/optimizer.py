@@ -1,4 +1,4 @@
-"""Optimising gate logits, for any loss (METHOD.md, Fitting; paper, eq. 1 and appendix 6.2).
+"""Optimization of gate logits, for any loss (docs/method.md#fitting; paper, eq. 1, appendix 6.2).
 
 1. The model is frozen and in eval mode; only the logits `[fit, layer, head]` are trained.
 2. One update: the loss of each micro-batch under `sigmoid(logits)` is accumulated, then
@@ -17,15 +17,15 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from chg.config import OptimizerConfig
+from chg.engine import Engine
 from chg.fitting.losses import Loss, gate_regularizer
 from chg.fitting.oom import MemoryBoundPasses
 from chg.fitting.stopping import SETTLING_UPDATES, DivergenceGuard, SettledFits
 from chg.fitting.updates import MicroBatch
 from chg.gating import LOGIT_BOUND, attach
-from chg.models import existing_heads, frozen, input_device
 
 START_RANGE = (0.02, 0.98)
 FINAL_RATE = 0.1
@@ -34,12 +34,12 @@ GRADIENT_NORM = 1.0
 
 @dataclass(frozen=True)
 class Update:
-    """What one update did; handed to `on_update`."""
+    """Result of one update; handed to `on_update`."""
 
     step: int
     """Counted from 1."""
     losses: Float[Tensor, "fit"]
-    """Loss on the update's rows before it, without the regulariser; NaN for a settled fit."""
+    """Loss on the update's rows before it, without the regularizer; NaN for a settled fit."""
     logits: Float[Tensor, "fit layer head"]
     """Logits after it."""
     lr: float
@@ -49,7 +49,7 @@ class Update:
 def starting_logits(
     config: OptimizerConfig, shape: tuple[int, int], fits: int = 1
 ) -> Float[Tensor, "fit layer head"]:
-    """Draw the starting gates of `fits` fits (METHOD.md, Start)."""
+    """Draw the starting gates of `fits` fits (docs/method.md#fitting)."""
     size = (fits, *shape)
     if config.gate_init == "random":
         generator = torch.Generator().manual_seed(config.seed)
@@ -63,7 +63,7 @@ def starting_logits(
 
 @dataclass(frozen=True)
 class Schedule:
-    """How the step size falls, linearly over all updates."""
+    """Schedule of the step size, which falls linearly over all updates."""
 
     lr: float
     """Fraction of the full gate range that the first update may move a gate."""
@@ -71,70 +71,58 @@ class Schedule:
     """Share of it that is left for the last one."""
 
     def at(self, step: int, total: int) -> float:
-        """The fraction at an update, counted from 1."""
+        """Compute the fraction at an update, counted from 1."""
         done = (step - 1) / max(1, total - 1)
         return self.lr * (1 - (1 - self.final) * done)
 
 
-def optimise_gates(
-    model: nn.Module,
-    start: Float[Tensor, "fit layer head"],
-    updates: Iterable[Sequence[MicroBatch]],
-    total_updates: int,
-    loss: Loss,
-    config: OptimizerConfig,
-    on_update: Callable[[Update], None],
-) -> Float[Tensor, "fit layer head"]:
-    """Run all updates and return the final logits, NaN where the model has no head.
+@dataclass(frozen=True)
+class OptimizerOptions:
+    """Options of fits side by side, beside the settings that all of them share."""
 
-    Raises:
-        DivergedError: the loss or its gradient became NaN or infinite; nothing of that update is
-            kept, and `last_good` holds the logits before it.
-    """
-    optimiser = GateOptimizer(model, start, config)
-    optimiser.run(updates, total_updates, loss, on_update)
-    return optimiser.logits_of_heads().cpu()
+    lambdas: Float[Tensor, "fit"] | None = None
+    """Signed strength of each fit's regularizer, in place of `config.lambda_reg`."""
+    schedule: Schedule | None = None
+    """Step sizes, in place of `config.lr` falling to a tenth."""
+    fits_per_pass: int | None = None
+    """Gate matrices that share a forward pass at most; as many as fill one if not given."""
+    settle: bool = False
+    """Stop a fit when its gates no longer move."""
 
 
 class GateOptimizer:
     """Fits side by side, each as it would be alone; can be put aside and gone on with.
 
     Args:
-        model: a causal language model.
+        engine: the model, open as long as updates run.
         start: logits to start from, as many matrices as fits.
         config: settings of all fits.
-        lambdas: strength of the regulariser of each, in place of `config.lambda_reg`.
-        schedule: in place of `config.lr` falling to a tenth.
-        fits_per_pass: as many at most share a forward pass; what fills a slab if not given.
-        settle: stop a fit when its gates no longer move.
+        options: strengths and step sizes of their own, and when to stop.
     """
 
     def __init__(
         self,
-        model: nn.Module,
+        engine: Engine,
         start: Float[Tensor, "fit layer head"],
         config: OptimizerConfig,
-        *,
-        lambdas: Float[Tensor, "fit"] | None = None,
-        schedule: Schedule | None = None,
-        fits_per_pass: int | None = None,
-        settle: bool = False,
+        options: OptimizerOptions = OptimizerOptions(),
     ) -> None:
-        device = input_device(model)
-        self._model = model
+        device = engine.device
+        self._model = engine.model
         self._config = config
-        self._exists = existing_heads(model, config.unit).to(device)
+        self._exists = engine.exists(config.unit).to(device)
         self._logits = start.nan_to_num().to(device).clone()
         if not config.paper_clip:
             self._logits.clamp_(-LOGIT_BOUND, LOGIT_BOUND)
         self._logits.requires_grad_()
+        lambdas = options.lambdas
         if lambdas is None:
             lambdas = torch.full(start.shape[:1], config.lambda_reg)
         self._lambdas = lambdas.to(device)
-        self._schedule = schedule or Schedule(config.lr)
+        self._schedule = options.schedule or Schedule(config.lr)
         self._adam = torch.optim.Adam([self._logits], lr=2 * LOGIT_BOUND * self._schedule.lr)
-        self._passes = MemoryBoundPasses(fits_per_pass)
-        self._settling = SettledFits(self._logits) if settle else None
+        self._passes = MemoryBoundPasses(engine.token_budget, options.fits_per_pass)
+        self._settling = SettledFits(self._logits) if options.settle else None
         self._running = torch.ones(len(start), dtype=torch.bool, device=device)
         self._fits = torch.arange(len(start), device=device)
         """Those that run. Kept, because counting them waits for an accelerator."""
@@ -142,11 +130,11 @@ class GateOptimizer:
         """Updates done."""
 
     def logits_of_heads(self) -> Float[Tensor, "fit layer head"]:
-        """The logits now, NaN where the model has no head."""
+        """Return the logits as they are now, NaN where the model has no head."""
         return self._logits.detach().masked_fill(~self._exists, torch.nan)
 
     def state(self) -> dict[str, Tensor]:
-        """All that is needed to go on from here, as tensors."""
+        """Return all that is needed to go on from here, as tensors."""
         adam = self._adam.state[self._logits]
         state = {"step": torch.tensor(self.step), "logits": self._logits.detach()}
         state |= {name: adam[name] for name in ("exp_avg", "exp_avg_sq")}
@@ -176,31 +164,31 @@ class GateOptimizer:
         """Run the updates that are left, until all are done or every fit has settled.
 
         Raises:
-            DivergedError: as `optimise_gates`.
+            DivergedError: the loss or its gradient became NaN or infinite; that update is undone,
+                and `last_good` holds the gates of every fit before it.
         """
         attach(self._model, torch.ones(self._logits.shape[1:])).remove()  # the check, once
-        guard = DivergenceGuard(self._logits, self.step)
-        with frozen(self._model):
-            for micro_batches in updates:
-                self.step += 1
-                rate = self._schedule.at(self.step, total_updates)
-                losses = self._update(micro_batches, loss, rate, guard, total_updates)
-                on_update(Update(self.step, losses, self.logits_of_heads(), rate))
-                if not len(self._fits):
-                    return
+        guard = DivergenceGuard(self._logits, self._exists, self.step)
+        for micro_batches in updates:
+            self.step += 1
+            rate = self._schedule.at(self.step, total_updates)
+            losses, norms, before = self._update(micro_batches, loss, rate)
+            guard.check(before, losses, norms, last=self.step == total_updates)
+            losses = losses.masked_fill(~self._running, torch.nan)
+            if self._settling is not None and self.step % SETTLING_UPDATES == 0:
+                self._settling.look(self._logits.detach())
+                self._leave_settled()
+            on_update(Update(self.step, losses, self.logits_of_heads(), rate))
+            if not len(self._fits):
+                return
 
     def _update(
-        self,
-        micro_batches: Sequence[MicroBatch],
-        loss: Loss,
-        rate: float,
-        guard: DivergenceGuard,
-        total_updates: int,
-    ) -> Float[Tensor, "fit"]:
+        self, micro_batches: Sequence[MicroBatch], loss: Loss, rate: float
+    ) -> tuple[Float[Tensor, "fit"], Float[Tensor, "fit"], Float[Tensor, "fit layer head"]]:
+        """Do one update; return the losses, the gradients' norms and the logits before it."""
         logits, config = self._logits, self._config
         self._adam.param_groups[0]["lr"] = 2 * LOGIT_BOUND * rate
         self._adam.zero_grad()
-        running = self._running
         losses = torch.zeros(len(logits), device=logits.device)
         for micro_batch in micro_batches:
             self._passes.run(loss, logits, self._fits, micro_batch, losses)
@@ -214,12 +202,8 @@ class GateOptimizer:
         with torch.no_grad():
             if not config.paper_clip:
                 logits.clamp_(-LOGIT_BOUND, LOGIT_BOUND)
-            logits.copy_(torch.where(running[:, None, None], logits, before))
-        guard.check(before, losses, norms, last=self.step == total_updates)
-        if self._settling is not None and self.step % SETTLING_UPDATES == 0:
-            self._settling.look(logits.detach())
-            self._leave_settled()
-        return losses.masked_fill(~running, torch.nan)
+            logits.copy_(torch.where(self._running[:, None, None], logits, before))
+        return losses, norms, before
 
     def _leave_settled(self) -> None:
         assert self._settling is not None
@@ -228,7 +212,7 @@ class GateOptimizer:
 
 
 def _clip(logits: Tensor) -> Float[Tensor, "fit"]:
-    """Clip the gradient of each gate matrix to norm 1; the norms before."""
+    """Clip the gradient of each gate matrix to norm 1; return the norms before."""
     gradient = logits.grad
     assert gradient is not None
     norms: Tensor = gradient.flatten(1).norm(dim=1)

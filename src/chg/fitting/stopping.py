@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from chg.errors import DivergedError
+from chg.gating import HeadGates
 
 SETTLING_UPDATES = 50
 SETTLED = 0.02
@@ -13,27 +14,36 @@ SETTLED = 0.02
 
 
 class SettledFits:
-    """Which fits' gates no longer move: none of them by much over a number of updates."""
+    """Fits whose gates no longer move: none of them by much over a number of updates."""
 
     def __init__(self, logits: Tensor) -> None:
         self.anchor = logits.detach().clone()
-        """Logits when it was last looked."""
+        """Logits at the last look."""
         self.settled = torch.zeros(len(logits), dtype=torch.bool, device=logits.device)
 
     def look(self, logits: Tensor) -> None:
+        """Compare the gates with those of the last look."""
         moved = (torch.sigmoid(logits) - torch.sigmoid(self.anchor)).abs().flatten(1).amax(1)
         self.settled |= moved < SETTLED
         self.anchor.copy_(logits)
 
 
 class DivergenceGuard:
-    """Undoes the update in which something became NaN, and every later one, until it is noticed.
+    """Guard that undoes the update in which a loss became NaN, and later ones, until it looks.
 
     Looking waits for the device, so on an accelerator it is done every few updates.
     """
 
-    def __init__(self, logits: Tensor, updates: int) -> None:
+    def __init__(self, logits: Tensor, exists: Tensor, updates: int) -> None:
+        """Watch over logits in place.
+
+        Args:
+            logits: `[fit, layer, head]`.
+            exists: `[layer, head]`, the entries that are heads.
+            updates: updates done before.
+        """
         self._logits = logits
+        self._exists = exists
         self._sound = torch.ones((), dtype=torch.bool, device=logits.device)
         self._updates = torch.full((), updates, dtype=torch.long, device=logits.device)
         self._until_looked = self._every = updates_between_looks(logits.device)
@@ -57,10 +67,14 @@ class DivergenceGuard:
                 "the loss or its gradient became NaN or infinite at update "
                 f"{int(self._updates) + 1} (loss {', '.join(f'{x:.4g}' for x in losses.tolist())});"
                 " try --dtype float32, a lower --lr, or check the model and data",
-                last_good=self._logits.detach().cpu(),
+                last_good=self._last_good(),
             )
+
+    def _last_good(self) -> tuple[HeadGates, ...]:
+        logits = self._logits.detach().masked_fill(~self._exists, torch.nan).cpu()
+        return tuple(HeadGates(matrix) for matrix in logits)
 
 
 def updates_between_looks(device: torch.device) -> int:
-    """How many updates run before their figures are read, which waits for an accelerator."""
+    """Count the updates that run before their losses are read, which waits for an accelerator."""
     return 1 if device.type == "cpu" else 16

@@ -9,10 +9,13 @@ from dataclasses import dataclass
 
 import torch
 
-from chg.config import FitConfig
+from chg.config import ContrastConfig, OptimizerConfig
 from chg.data import TokenData, TokenRow
 
 logger = logging.getLogger(__name__)
+
+ENOUGH_UPDATES = 500
+"""The paper's number of updates; far more are rarely worth their time."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,7 @@ class MicroBatch:
     sides: tuple[Sequence[TokenRow], ...]
     """One list of rows; of a contrastive fit two, whose rows are pairs."""
     share: float
-    """Of the update's rows."""
+    """Share of the update's rows."""
 
     @property
     def tokens(self) -> int:
@@ -30,7 +33,7 @@ class MicroBatch:
         return max(len(side) * max(len(row.ids) for row in side) for side in self.sides)
 
     def halves(self) -> tuple[MicroBatch, MicroBatch] | None:
-        """The same in two passes, or None where there is a single row left."""
+        """Split into two passes; None where there is a single row left."""
         rows = len(self.sides[0])
         if rows == 1:
             return None
@@ -44,7 +47,7 @@ class MicroBatch:
 def shuffled_rows(
     data: TokenData, batch_size: int, generator: torch.Generator
 ) -> Iterator[list[TokenRow]]:
-    """One epoch, in an order drawn from the generator."""
+    """Yield one epoch, in an order drawn from the generator."""
     order = torch.randperm(len(data), generator=generator).tolist()
     for start in range(0, len(order), batch_size):
         yield [data.rows[i] for i in order[start : start + batch_size]]
@@ -53,7 +56,7 @@ def shuffled_rows(
 def endless_rows(
     data: TokenData, batch_size: int, generator: torch.Generator
 ) -> Iterator[list[TokenRow]]:
-    """`batch_size` rows without end: shuffled epochs one after another, cut where it is full."""
+    """Yield `batch_size` rows without end: shuffled epochs one after another."""
     waiting: list[int] = []
     while True:
         while len(waiting) < batch_size:
@@ -65,7 +68,7 @@ def endless_rows(
 def micro_batches(
     groups: Sequence[Sequence[TokenRow]], tokens: int | None = None
 ) -> list[MicroBatch]:
-    """The passes of one update: its groups of rows, or as many rows as have so many tokens.
+    """Make the passes of one update: its groups of rows, or as many rows as have so many tokens.
 
     With `tokens`, rows of like length go together.
     """
@@ -80,12 +83,8 @@ def micro_batches(
     return [MicroBatch((rows,), len(rows) / total) for rows in groups]
 
 
-ENOUGH_UPDATES = 500
-"""The paper's number of updates; far more are rarely worth their time."""
-
-
-def total_updates(config: FitConfig, rows: int) -> int:
-    """Number of updates: `max_steps`, or all rows `epochs` times over."""
+def total_updates(config: OptimizerConfig, rows: int) -> int:
+    """Count the updates: `max_steps`, or all rows `epochs` times over."""
     if config.max_steps is not None:
         return config.max_steps
     per_epoch = math.ceil(rows / (config.batch_size * config.grad_accum_steps))
@@ -100,8 +99,23 @@ def total_updates(config: FitConfig, rows: int) -> int:
     return total
 
 
-def update_batches(data: TokenData, config: FitConfig, total: int) -> Iterator[list[MicroBatch]]:
-    """The micro-batches of `total` updates, epoch after epoch, in an order drawn from the seed."""
+def contrast_updates(config: ContrastConfig, rows: int) -> int:
+    """Count the updates: `max_steps`, or the smaller side `epochs` times over."""
+    per_update = config.batch_size * config.grad_accum_steps
+    return config.max_steps or config.epochs * math.ceil(rows / per_update)
+
+
+def update_batches(
+    data: TokenData, config: OptimizerConfig, total: int, tokens: int | None = None
+) -> Iterator[list[MicroBatch]]:
+    """Yield the micro-batches of `total` updates, epoch after epoch, in an order from the seed.
+
+    Args:
+        data: the rows.
+        config: seed, rows per pass and passes per update.
+        total: number of updates.
+        tokens: tokens of a pass at most, in place of a number of rows.
+    """
     generator = torch.Generator().manual_seed(config.seed)
     done = 0
     while True:
@@ -110,7 +124,7 @@ def update_batches(data: TokenData, config: FitConfig, total: int) -> Iterator[l
         for i, rows in enumerate(epoch, start=1):
             group.append(rows)
             if len(group) == config.grad_accum_steps or i == len(epoch):
-                yield micro_batches(group, config.batch_tokens)
+                yield micro_batches(group, tokens)
                 done += 1
                 if done == total:
                     return

@@ -9,8 +9,8 @@ from chg.gating.references import (
     at_scored_positions,
     describe_reference,
     make_reference,
+    prepare,
     repeat_for_rows,
-    with_reference,
 )
 
 __all__ = [
@@ -26,7 +26,7 @@ __all__ = [
     "gated",
     "get_attention_module",
     "make_reference",
+    "prepare",
     "repeat_for_rows",
     "scale_heads",
-    "with_reference",
 ]

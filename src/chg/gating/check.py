@@ -16,7 +16,7 @@ from chg.models import HeadSites, SharedProjection, frozen, shared_projections, 
 
 @dataclass
 class _Trace:
-    """What one forward pass gave: logits, and what entered and left every projection.
+    """Record of one forward pass: logits, and the inputs and outputs of every projection.
 
     By layer, and there in the order of use.
     """
@@ -27,7 +27,7 @@ class _Trace:
 
 
 def check_head_sites(model: nn.Module, sites: HeadSites) -> None:
-    """Prove on a few tokens that gates at these sites do what gates are said to do.
+    """Prove on a few tokens that gates at these sites multiply heads and nothing else.
 
     Gates of 1 leave the logits bit for bit as they were; every projection is used (more than once
     where a model runs its layers in turns); closing a head empties its own slice and nothing else
@@ -36,18 +36,12 @@ def check_head_sites(model: nn.Module, sites: HeadSites) -> None:
     Raises:
         ArchitectureError: one of these does not hold; the message says which, and where.
     """
-    shape = sites.shape
-    last = sites[-1]
+    shape, last = sites.shape, sites[-1]
     closed = torch.ones(shape)
     closed[last.layer, last.num_heads - 1] = 0
     with torch.no_grad(), frozen(model), uncompiled():
         plain = _trace(model, sites, None)
-        for site in sites:
-            if not plain.inputs[site.layer]:
-                raise ArchitectureError(
-                    f"{site.path} is not used in a forward pass over text; it is not the attention "
-                    "output projection of its layer"
-                )
+        _require_used(sites, plain)
         open_ = _trace(model, sites, torch.ones(shape))
         one_closed = _trace(model, sites, closed)
         all_closed = _trace(model, sites, torch.zeros(shape))
@@ -55,6 +49,26 @@ def check_head_sites(model: nn.Module, sites: HeadSites) -> None:
         raise ArchitectureError("gates of 1 changed the logits: the hooks are not on plain heads")
     if not plain.logits.isfinite().all():
         return  # nothing can be compared with NaN; whatever runs next says that it met one
+    _require_alone(sites, plain, one_closed)
+    moved = any(
+        not _same(plain.outputs[site.layer][0], all_closed.outputs[site.layer][0]) for site in sites
+    )
+    if moved and _same(plain.logits, all_closed.logits):
+        raise ArchitectureError(f"closing every head changes no logit; {last.path} leads nowhere")
+
+
+def _require_used(sites: HeadSites, plain: _Trace) -> None:
+    for site in sites:
+        if not plain.inputs[site.layer]:
+            raise ArchitectureError(
+                f"{site.path} is not used in a forward pass over text; it is not the attention "
+                "output projection of its layer"
+            )
+
+
+def _require_alone(sites: HeadSites, plain: _Trace, one_closed: _Trace) -> None:
+    """See that the last head of the last layer was emptied, and no other there or below."""
+    last = sites[-1]
     if any(last.per_head(use)[..., -1, :].any() for use in one_closed.inputs[last.layer]):
         raise ArchitectureError(f"closing a head left its slice of {last.path} non-zero")
     for site in sites:
@@ -68,11 +82,6 @@ def check_head_sites(model: nn.Module, sites: HeadSites) -> None:
             raise ArchitectureError(
                 f"closing a head of {last.path} changed another, at {site.path}"
             )
-    moved = any(
-        not _same(plain.outputs[site.layer][0], all_closed.outputs[site.layer][0]) for site in sites
-    )
-    if moved and _same(plain.logits, all_closed.logits):
-        raise ArchitectureError(f"closing every head changes no logit; {last.path} leads nowhere")
 
 
 def _same(left: Tensor, right: Tensor) -> bool:

@@ -1,18 +1,19 @@
-"""What an ablated head is replaced by, where it is not zero: its mean, or its output elsewhere.
+"""References: values that ablated heads are replaced by, where these are not zero.
 
 A gate blends a head with its reference, `gate * head + (1 - gate) * reference`:
 
 1. `mean`: the head's mean output over all tokens of a data set, or over those at each position.
-2. `resample`: its output in another row, at the same position: a row's partner (`with_partners`),
-   or its corrupted prompt. One plain pass over a batch's partners gives those of all heads.
+2. `resample`: its output in another row, at the same position: a row's counterfactual row
+   (`with_partners`), or its corrupted prompt. One plain pass over those rows gives all heads.
 
-Both are taken with all heads open, and are constants: no gradient goes through them.
+Both come from passes with all heads open, and are constants: no gradient goes through them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -38,7 +39,7 @@ ROWS, TOKENS = 16, 4096
 
 @dataclass(frozen=True)
 class Reference:
-    """What closed gates are filled up with; made by `make_reference`."""
+    """Values that closed gates are filled up with; made by `make_reference`."""
 
     kind: AblationKind
     means: Mapping[int, Float[Tensor, "place width"]] = field(default_factory=dict)
@@ -49,7 +50,7 @@ class Reference:
 
     @property
     def by_row(self) -> bool:
-        """Whether rows have references of their own, so that they share nothing."""
+        """True where rows have references of their own, so that rows share nothing."""
         return self.kind == "resample"
 
     @property
@@ -88,7 +89,7 @@ class Reference:
 def make_reference(
     model: AnyModel, data: TokenData, kind: AblationKind, *, per_position: bool = False
 ) -> Reference | None:
-    """What ablated heads are replaced by; None for zero.
+    """Make the values that ablated heads are replaced by; None for zero.
 
     Args:
         model: a causal language model; left as it is.
@@ -126,19 +127,23 @@ def make_reference(
     return Reference(kind, sums.means())
 
 
-def with_reference(
+def prepare(
     model: AnyModel,
-    data: TokenData,
     config: AblationConfig | OptimizerConfig,
+    data: Sequence[TokenData | None],
     rows: TokenData | None = None,
-) -> tuple[TokenData, Reference | None]:
-    """Data ready to be scored with what ablated heads are replaced by.
+) -> tuple[list[TokenData], Reference | None]:
+    """Prepare everything that is scored for its kind of ablation.
 
     Args:
         model: a causal language model; left as it is.
-        data: the rows to be scored.
-        config: the kind of ablation, and the seed that draws partners.
-        rows: what means are over and partners are drawn from, in place of `data`.
+        config: the kind of ablation, and the seed that draws counterfactual rows.
+        data: all rows that will be scored; means are over the first of these. None stays None.
+        rows: rows that means are over, or that counterfactual rows are drawn from, in place of
+            `data`.
+
+    Returns:
+        The same data, with counterfactual rows where heads are resampled, and the reference.
 
     Raises:
         ConfigError, DataError, GateError: as `make_reference` and `with_partners`; or there are
@@ -147,18 +152,19 @@ def with_reference(
     kind = config.ablation
     if rows is not None and kind == "zero":
         raise ConfigError("reference rows belong to --ablation mean or resample, not zero")
+    prepared: list[Any] = list(data)
     if kind == "resample":
-        data = with_partners(data, config.seed, rows)
-    source = rows if rows is not None and kind == "mean" else data
+        prepared = [part and with_partners(part, config.seed, rows) for part in prepared]
+    source = rows if rows is not None and kind == "mean" else prepared[0]
     reference = make_reference(model, source, kind, per_position=config.per_position)
     if reference is not None and rows is not None:
         origin = {"reference_dataset": rows.name, "reference_fingerprint": rows.fingerprint}
         reference = replace(reference, origin=origin)
-    return data, reference
+    return prepared, reference
 
 
 def describe_reference(reference: Reference | None) -> dict[str, str]:
-    """For metadata: the kind of ablation, and the data set of the reference if it is another."""
+    """Describe, for metadata, the kind of ablation and the data set of a reference of its own."""
     return (
         {"ablation": "zero"}
         if reference is None
@@ -170,7 +176,7 @@ def describe_reference(reference: Reference | None) -> dict[str, str]:
 
 
 class _Sums:
-    """Sums of heads over rows, by layer, and how many tokens they are of."""
+    """Sums of heads over rows, by layer, with the number of tokens in each."""
 
     def __init__(self) -> None:
         self._of: dict[int, tuple[Tensor, Tensor]] = {}
@@ -179,7 +185,7 @@ class _Sums:
     def add(
         self, layer: int, heads: Tensor, held: Int[Tensor, "row pos"], *, by_position: bool
     ) -> None:
-        """Add what a batch's rows have, padding left out."""
+        """Add the rows of a batch, padding left out."""
         held = held.to(heads.device)
         self._dtype = torch.promote_types(heads.dtype, torch.float32)
         # Sums in float64 wherever there is any: a data set has many tokens.
@@ -198,12 +204,12 @@ class _Sums:
 
     def means(self) -> dict[int, Float[Tensor, "place width"]]:
         """Means at every position, and over all of them in the last row."""
-        found = {}
+        means = {}
         for layer, (summed, counts) in self._of.items():
             overall = summed.sum(0, keepdim=True) / counts.sum()
             each = [summed / counts[:, None]] if len(counts) > 1 else []
-            found[layer] = torch.cat([*each, overall]).to(self._dtype)
-        return found
+            means[layer] = torch.cat([*each, overall]).to(self._dtype)
+        return means
 
 
 def _heads_elsewhere(model: AnyModel, batch: Batch) -> dict[int, Tensor]:
@@ -237,15 +243,15 @@ def _once(sites: HeadSites, entering: dict[int, list[Tensor]]) -> dict[int, list
 
 
 def repeat_for_rows(value: Float[Tensor, "row place width"], rows: int) -> Tensor:
-    """A layer's reference for copies of its batch, one after another."""
-    own = value.shape[0]
-    return value if own == 1 else value.repeat(rows // own, 1, 1)
+    """Repeat a layer's reference for copies of its batch, one after another."""
+    of_batch = value.shape[0]
+    return value if of_batch == 1 else value.repeat(rows // of_batch, 1, 1)
 
 
 def at_scored_positions(
     value: Float[Tensor, "row place width"], scored: Int[Tensor, "scored"], length: int
 ) -> Float[Tensor, "scored_or_1 1 width"]:
-    """The same at scored positions, `row * length + pos`, as rows of one position each."""
+    """Take a layer's reference at scored positions, `row * length + pos`, each as a row."""
     rows, places = value.shape[:2]
     if rows == places == 1:
         return value

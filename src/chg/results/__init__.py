@@ -11,7 +11,7 @@ from chg.results.contrast import (
     mean_and_spread,
 )
 from chg.results.heads_table import heads_table
-from chg.results.provenance import describe_config, git_commit, package_versions
+from chg.results.provenance import git_commit, origin, package_versions
 from chg.results.roles import ROLE_OF, ROLES, SCORES, Taxonomy, classify_heads
 from chg.results.stages import STAGES, LogitsOfStudy, Stage
 from chg.results.study import CHECKS, CONFIG, GATES, MANIFEST, METRICS, StudyResults
@@ -45,10 +45,10 @@ __all__ = [
     "StudyScores",
     "Taxonomy",
     "classify_heads",
-    "describe_config",
     "git_commit",
     "heads_table",
     "mean_and_spread",
+    "origin",
     "package_versions",
     "rank_correlation",
     "read_path",

@@ -1,4 +1,4 @@
-"""What a result was made with, so that someone else can make it again."""
+"""Provenance of a result: settings and versions, so that someone else can make it again."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PACKAGES = ("chg", "torch", "transformers", "datasets", "numpy")
 
 
 def package_versions() -> dict[str, str]:
-    """Versions of what takes part in a computation."""
+    """Versions of the packages that take part in a computation."""
     versions = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
@@ -39,6 +39,15 @@ def git_commit() -> str | None:
     return found.stdout.strip() or None
 
 
-def describe_config(config: Any) -> dict[str, Any]:
-    """A dataclass of settings as a flat dictionary."""
-    return dataclasses.asdict(config)
+def origin(config: Any, **described: Any) -> dict[str, Any]:
+    """Metadata of a result: what it is of, its settings, and the versions that made it.
+
+    Args:
+        config: a dataclass of settings.
+        described: the model, the data and whatever else the result depends on.
+    """
+    return {
+        **described,
+        "configuration": dataclasses.asdict(config),
+        "versions": package_versions(),
+    }

@@ -12,11 +12,9 @@ from torch import Tensor, nn
 
 from chg.ablation import ablate_heads
 from chg.config import Head
-from chg.data import collate
-from chg.engine import evaluate_gates, logprobs_of_fits, partial_forward, ready
+from chg.engine import evaluate_gates, open_engine
 from chg.fitting import fit_gates, gate_regularizer
 from chg.gating import gated
-from chg.models import frozen
 from chg.selftest.fixtures import SEEDS, Fixtures
 from chg.selftest.naive import head_replaced, mean_heads, mean_logprob, mean_nll, ragged_rows
 from chg.selftest.planted import (
@@ -168,9 +166,9 @@ def _gradient(_bench: Fixtures) -> Found:
     model, data, weight, step = random_model("GPT-2").double(), ragged_rows(), 0.1, 1e-5
     start = torch.linspace(-2, 2, LAYERS * HEADS, dtype=torch.float64).view(1, LAYERS, HEADS)
     logits = start.clone().requires_grad_()
-    with frozen(model), partial_forward(model, "none") as forward:
-        batch = ready(model, collate(data.rows, data.pad_id))
-        nll = -logprobs_of_fits(model, torch.sigmoid(logits), batch, forward).mean()
+    with open_engine(model) as engine:
+        batch = engine.batch(data.rows, data.pad_id)
+        nll = -engine.log_probs(torch.sigmoid(logits), batch).mean()
         (nll + weight * gate_regularizer(logits).sum()).backward()
     assert logits.grad is not None
 

@@ -1,8 +1,7 @@
-"""Held-out rows scored under lists of gate matrices, kept on disk piece by piece."""
+"""Evaluation that can be resumed: scores of held-out rows, kept on disk piece by piece."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -14,14 +13,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from chg.data import TokenData
-from chg.engine import SequenceScores, evaluate_gates
+from chg.engine import EvaluationOptions, SequenceScores, evaluate_open, open_engine
 from chg.errors import ModelError
 from chg.gating import Reference
 from chg.progress import progress_bar
 from chg.studies.folder import StudyFolder
-
-logger = logging.getLogger(__name__)
-
 
 ROWS_OF_A_PIECE = 32
 """Rows that a killed run does again at most; neighbours in alphabetic order go together, because
@@ -37,38 +33,34 @@ class ResumableEvaluation:
     reference: Reference | None
     batch_size: int
     folder: StudyFolder | None
-    """Where to keep what has been scored; None for nowhere."""
+    """Folder to keep scores in; None for nowhere."""
     show_progress: bool = True
 
     def score(
         self, name: str, gate_matrices: Sequence[Float[Tensor, "layer head"]]
     ) -> list[SequenceScores]:
-        """Scores of all rows under each gate matrix, or what is left of them to be computed.
+        """Score all rows under each gate matrix, or the rows that are not scored yet.
 
         Raises:
-            ModelError: one is NaN.
+            ModelError: a score is NaN.
         """
         order = sorted(range(len(self.data)), key=lambda i: self.data.rows[i].ids)
         pieces = [order[i : i + ROWS_OF_A_PIECE] for i in range(0, len(order), ROWS_OF_A_PIECE)]
         kept = None if self.folder is None else self.folder.kept(name)
         done = [] if kept is None else list(kept[0]["scores"].split(ROWS_OF_A_PIECE, dim=2))
         share = len(gate_matrices) / len(order)
-        with progress_bar(
-            len(gate_matrices), _described(name), show=self.show_progress, unit="matrix"
-        ) as bar:
-            if bar.disable:
-                logger.info("%s, %d gate matrices", _described(name), len(gate_matrices))
-            bar.update(share * sum(one.shape[2] for one in done))
+        with (
+            open_engine(self.model, reference=self.reference) as engine,
+            progress_bar(
+                len(gate_matrices), _description(name), show=self.show_progress, unit="matrix"
+            ) as bar,
+        ):
+            bar.update(share * sum(scores.shape[2] for scores in done))
             for piece in pieces[len(done) :]:
-                matrices = share * len(piece)
-                scores = evaluate_gates(
-                    self.model,
-                    self.data.select(piece),
-                    gate_matrices,
-                    batch_size=self.batch_size,
-                    reference=self.reference,
-                    on_progress=partial(_advance, bar, matrices),
-                )
+                advance = partial(_advance, bar, share * len(piece))
+                options = EvaluationOptions(batch_size=self.batch_size, on_progress=advance)
+                rows = self.data.select(piece)
+                scores = evaluate_open(engine, rows, gate_matrices, options)
                 done.append(torch.from_numpy(np.stack([_stacked(one) for one in scores], axis=1)))
                 if self.folder is not None:
                     self.folder.keep(name, {"scores": torch.cat(done, dim=2)})
@@ -79,7 +71,7 @@ class ResumableEvaluation:
                 "the model's log-probabilities are NaN or infinite; try --dtype float32, or check "
                 "the model"
             )
-        return [SequenceScores(*one) for one in zip(sums, correct, counts, strict=True)]
+        return [SequenceScores(*parts) for parts in zip(sums, correct, counts, strict=True)]
 
 
 def _advance(bar: Any, matrices: float, part: float) -> None:
@@ -90,7 +82,7 @@ def _stacked(scores: SequenceScores) -> np.ndarray:
     return np.stack([scores.logprob_sums, scores.correct, scores.counts])
 
 
-def _described(name: str) -> str:
+def _description(name: str) -> str:
     return {"stages": "measuring all fits", "ablation": "ablating heads"}.get(
         name, name.replace("_", " ")
     )

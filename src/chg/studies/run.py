@@ -1,10 +1,10 @@
 """A whole study: many seeds, roles with uncertainty, ablation, a causal check, a report.
 
-1. G0 of every seed, then G+ and G- of all, side by side (`stages.py`).
+1. G0 of every seed, then G+ and G- of all, side by side (`fits.py`).
 2. Held-out rows under every fit, and with every head ablated alone, all others open.
 3. The causal check from G+ (`causal_check.py`), and how every score agrees with ablation at G = 1,
    with ablation at G+, and with the estimate from gradients.
-4. One table of heads, a page and figures (`report/`), in one folder (`study_folder.py`).
+4. One table of heads, a page and figures (`report/`), in one folder (`folder.py`).
 """
 
 from __future__ import annotations
@@ -13,24 +13,26 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from jaxtyping import Bool
+from torch import Tensor, nn
 
 from chg.ablation import causal_check
 from chg.config import StudyConfig
-from chg.data import TokenData, with_partners
+from chg.data import TokenData
 from chg.errors import DataError
 from chg.files import atomic_path
-from chg.gating import with_reference
+from chg.gating import prepare
 from chg.models import (
     AnyModel,
     describe_model,
-    existing_heads,
+    find_head_sites,
     gate_shape,
     input_device,
     unwrap_model,
@@ -43,10 +45,9 @@ from chg.results import (
     CausalCurve,
     LogitsOfStudy,
     StudyScores,
-    describe_config,
     git_commit,
     heads_table,
-    package_versions,
+    origin,
     read_path,
     read_scores,
     write_checks,
@@ -105,9 +106,11 @@ def study(
         if out is None:
             out = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "study"
         folder = StudyFolder(out, _manifest(model, data, held_out, config, command), resume=resume)
-        return _Run(model, data, held_out, config, reference, folder, show_progress).run(
-            report=written
-        )
+        (data, held_out), fill = prepare(model, config, (data, held_out), reference)
+        inputs = StudyInputs(model, data, held_out, fill, config, folder, show_progress)
+        rows = ResumableEvaluation(model, held_out, fill, config.batch_size, folder, show_progress)
+        exists = find_head_sites(model).existing(config.unit)
+        return _Run(inputs, rows, exists).run(report=written)
 
 
 def _split(
@@ -121,62 +124,52 @@ def _split(
     return data, held_out.sample(config.eval_rows, config.seed)
 
 
+@dataclass
 class _Run:
-    """One study under way."""
+    """A study under way."""
 
-    def __init__(
-        self,
-        model: nn.Module,
-        data: TokenData,
-        held_out: TokenData,
-        config: StudyConfig,
-        reference: TokenData | None,
-        folder: StudyFolder,
-        show_progress: bool,
-    ) -> None:
-        self.config = config
-        self.exists = existing_heads(model, config.unit)
-        self.folder = folder
-        self.times: dict[str, float] = {}
-        data, fill = with_reference(model, data, config, reference)
-        if config.ablation == "resample":
-            held_out = with_partners(held_out, config.seed, reference)
-        self.shared = StudyInputs(model, data, held_out, fill, config, self.folder, show_progress)
-        self.rows = ResumableEvaluation(
-            model, held_out, fill, config.batch_size, self.folder, show_progress
-        )
+    inputs: StudyInputs
+    rows: ResumableEvaluation
+    exists: Bool[Tensor, "layer head"]
+    times: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def config(self) -> StudyConfig:
+        """Settings of the study."""
+        return self.inputs.config
 
     def run(self, *, report: bool) -> Study:
-        """Everything, or what is left of it; with tables and pictures if somebody keeps them."""
-        if self.folder.finished:
-            return Study.load(self.folder.path)
-        initial = fit_initial(self.shared)
-        pushed = fit_pushed(self.shared, initial)
+        """Run the steps that are not done yet; draw and write the report if it is wanted."""
+        folder = self.inputs.folder
+        if folder.finished:
+            return Study.load(folder.path)
+        initial = fit_initial(self.inputs)
+        pushed = fit_pushed(self.inputs, initial)
         self.times |= {"initial": initial.seconds, "retention and removal": pushed.seconds}
         logits = logits_of_study(initial, pushed, self.config)
         scores = read_scores(logits, self.config)
-        strengths = read_path(logits, self.config)
         with self._timed("ablation"):
             effects = measure_effects(self.rows, self.exists)
-        checks: tuple[CausalCurve, ...] = ()
         correlations = scores.correlations(effects)
+        checks: tuple[CausalCurve, ...] = ()
         if self.config.check_seeds:
             with self._timed("causal check"):
                 checks = self._check(scores)
                 score, seed = self.rows.score, self.config.all_seeds[0]
                 correlations += at_retention(score, scores, self.exists, seed)
-        figures = self._figures(logits)
-        logits.save(self.folder.path / GATES)
-        write_checks(self.folder.path / CHECKS, checks, correlations)
-        with atomic_path(self.folder.path / "heads.parquet") as path:
-            heads_table(scores, effects, strengths, self.config).to_parquet(path, index=False)
-        manifest = {**self.folder.manifest, "times": self.times, "figures": figures}
+        metrics = self._metrics(logits)
+        logits.save(folder.path / GATES)
+        write_checks(folder.path / CHECKS, checks, correlations)
+        table = heads_table(scores, effects, read_path(logits, self.config), self.config)
+        with atomic_path(folder.path / "heads.parquet") as path:
+            table.to_parquet(path, index=False)
+        manifest = {**folder.manifest, "times": self.times, "figures": metrics}
         manifest["summary"] = _summary(manifest)
-        found = Study.read(self.folder.path, manifest)
+        study = Study.read(folder.path, manifest)
         if report:
-            save_study(found, self.folder.path)
-        self.folder.finish(manifest)
-        return found
+            save_study(study, folder.path)
+        folder.finish(manifest)
+        return study
 
     @contextmanager
     def _timed(self, what: str) -> Iterator[None]:
@@ -185,32 +178,30 @@ class _Run:
         self.times[what] = time.perf_counter() - began
 
     def _check(self, scores: StudyScores) -> tuple[CausalCurve, ...]:
-        count = self.config.check_seeds
         return causal_check(
             self.rows.score,
-            torch.sigmoid(scores.retention[:count]),
-            {name: values[:count] for name, values in scores.by_name.items()},
-            scores.roles[:count],
+            scores,
+            seeds=self.config.check_seeds,
             points=self.config.check_points,
             tolerance=self.config.check_tolerance,
         )
 
-    def _figures(self, logits: LogitsOfStudy) -> dict[str, Any]:
-        """NLL and accuracy on held-out rows, ungated and under every stage's fits."""
+    def _metrics(self, logits: LogitsOfStudy) -> dict[str, Any]:
+        """Measure NLL and accuracy on held-out rows, ungated and under every stage's fits."""
         matrices = [torch.ones(self.exists.shape)]
         for stage in STAGES:
             matrices += list(torch.sigmoid(logits.main[stage]))
         with self._timed("measuring fits"):
             ungated, *gated = self.rows.score("stages", matrices)
         seeds = self.config.seeds
-        figures: dict[str, Any] = {"ungated": {"nll": ungated.nll, "accuracy": ungated.accuracy}}
+        metrics: dict[str, Any] = {"ungated": {"nll": ungated.nll, "accuracy": ungated.accuracy}}
         for i, stage in enumerate(STAGES):
-            own = gated[i * seeds : (i + 1) * seeds]
-            figures[stage] = {
-                "nll": _spread([one.nll for one in own]),
-                "accuracy": _spread([one.accuracy for one in own]),
+            of_stage = gated[i * seeds : (i + 1) * seeds]
+            metrics[stage] = {
+                "nll": _spread([scores.nll for scores in of_stage]),
+                "accuracy": _spread([scores.accuracy for scores in of_stage]),
             }
-        return figures
+        return metrics
 
 
 def _spread(values: list[float]) -> dict[str, float]:
@@ -228,14 +219,15 @@ def _manifest(
     return {
         "title": f"{described['model']} on {data.name}",
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "model": described,
-        "data": _describe(data),
-        "held_out": _describe(held_out),
-        "configuration": describe_config(config),
-        "seeds": list(config.all_seeds),
-        "shape": list(gate_shape(model, config.unit)),
-        "unit": config.unit,
-        "versions": package_versions(),
+        **origin(
+            config,
+            model=described,
+            data=_describe(data),
+            held_out=_describe(held_out),
+            seeds=list(config.all_seeds),
+            shape=list(gate_shape(model, config.unit)),
+            unit=config.unit,
+        ),
         "git_commit": git_commit(),
         "device": str(input_device(model)),
         "command": command,
@@ -252,7 +244,7 @@ def _describe(data: TokenData) -> dict[str, Any]:
 
 
 def _summary(manifest: Mapping[str, Any]) -> str:
-    """What was run, in a paragraph."""
+    """Say what was run, in a paragraph."""
     config, held_out = manifest["configuration"], manifest["held_out"]
     layers, heads = manifest["shape"]
     lambdas = StudyConfig(**config).lambdas

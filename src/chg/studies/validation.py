@@ -1,4 +1,4 @@
-"""Proving what a study says: ablation, the causal check, and how scores agree with effects."""
+"""Proof of what a study says: ablation, the causal check, and agreement of scores with effects."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from chg.ablation import causal_check, estimate_scores, individual_scores
+from chg.config import StudyConfig
 from chg.data import TokenData
 from chg.engine import Evaluate
-from chg.errors import GateError
-from chg.gating import Reference
-from chg.models import AnyModel, existing_heads, unwrap_model
+from chg.errors import ConfigError, GateError
+from chg.gating import prepare
+from chg.models import AnyModel, find_head_sites, unwrap_model
 from chg.report import Study
 from chg.results import (
     SCORES,
@@ -29,7 +30,7 @@ from chg.studies.resumable import ResumableEvaluation
 
 @dataclass(frozen=True)
 class Validation:
-    """What the check of a study found."""
+    """Result of the check of a study."""
 
     checks: tuple[CausalCurve, ...]
     correlations: tuple[Correlation, ...]
@@ -40,7 +41,7 @@ def validate(
     study: Study,
     held_out: TokenData,
     *,
-    reference: Reference | None = None,
+    reference: TokenData | None = None,
     seeds: int = 3,
     points: int = 12,
     tolerance: float = 0.05,
@@ -49,45 +50,47 @@ def validate(
 ) -> Validation:
     """Check a study causally, on rows that it was not fitted on (paper, section 4.1).
 
+    Heads are replaced as they were in the study (`ablation`, `per_position`).
+
     Args:
         model: the model that was studied; left as it is.
         study: its gates and scores.
         held_out: rows to measure on.
-        reference: what ablated heads are replaced by; zeros if not given (`make_reference`).
+        reference: rows that means are over, or that heads are resampled from. A study with
+            `ablation="mean"` needs them; one that resamples draws from `held_out` if not given.
         seeds: seeds whose gates are checked, from the first on.
         points: steps of a curve, about.
-        tolerance: what counts as about zero, as a share of the largest difference.
+        tolerance: difference that counts as about zero, as a share of the largest.
         batch_size: rows per forward pass at most.
         show_progress: progress bars, on a terminal.
 
     Raises:
+        ConfigError: the study needs reference rows, or takes none.
         GateError: the study is of a model with other heads.
     """
     model = unwrap_model(model)
-    exists = existing_heads(model, study.unit)
+    exists = find_head_sites(model).existing(study.unit)
     if tuple(exists.shape) != study.roles.shape[1:]:
         raise GateError(
             f"the study has {study.roles.shape[1:]} heads, the model {tuple(exists.shape)}; it is "
             "of another model"
         )
-    rows = ResumableEvaluation(model, held_out, reference, batch_size, None, show_progress)
+    config = StudyConfig(**study.manifest["configuration"])
+    if config.ablation == "mean" and reference is None:
+        raise ConfigError(
+            "the study replaced heads by their means over its rows; give those rows as reference"
+        )
+    (held_out,), fill = prepare(model, config, (held_out,), reference)
+    rows = ResumableEvaluation(model, held_out, fill, batch_size, None, show_progress)
     scores = StudyScores(study.scores, study.roles, torch.from_numpy(study.logits["retention"]))
     effects = measure_effects(rows, exists)
-    return Validation(
-        causal_check(
-            rows.score,
-            torch.sigmoid(scores.retention[:seeds]),
-            {name: values[:seeds] for name, values in scores.by_name.items()},
-            scores.roles[:seeds],
-            points=points,
-            tolerance=tolerance,
-        ),
-        scores.correlations(effects) + at_retention(rows.score, scores, exists, study.seeds[0]),
-    )
+    checks = causal_check(rows.score, scores, seeds=seeds, points=points, tolerance=tolerance)
+    at_gates = at_retention(rows.score, scores, exists, study.seeds[0])
+    return Validation(checks, scores.correlations(effects) + at_gates)
 
 
 def measure_effects(rows: ResumableEvaluation, exists: Bool[Tensor, "layer head"]) -> Effects:
-    """Every head ablated alone with all others open, and the estimate of that."""
+    """Ablate every head alone with all others open, and estimate the same from gradients."""
     baseline = torch.ones(exists.shape)
     scores, errors = individual_scores(rows.score, "ablation", baseline, exists)
     estimate, _ = estimate_scores(
@@ -99,7 +102,7 @@ def measure_effects(rows: ResumableEvaluation, exists: Bool[Tensor, "layer head"
 def at_retention(
     evaluate: Evaluate, scores: StudyScores, exists: Bool[Tensor, "layer head"], seed: int
 ) -> tuple[Correlation, ...]:
-    """Scores of the first seed against ablation from its own G+."""
+    """Correlate the scores of the first seed with ablation from its own G+."""
     gates = torch.sigmoid(scores.retention[0])
     effect, _ = individual_scores(evaluate, "ablation_at_retention", gates, exists)
     return tuple(
