@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float
@@ -42,6 +42,7 @@ TOKENS_PER_PASS = 2048
 TOKENS_PER_PASS_ON_ACCELERATOR = 32_768
 
 
+@runtime_checkable
 class Scorer(Protocol):
     """Gate matrices, to score any number of batches under."""
 
