@@ -12,13 +12,13 @@ from __future__ import annotations
 import argparse
 import logging
 import signal
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
-from tiny_configs import tiny_config
 from tqdm import tqdm
 from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
 from transformers.models.auto.modeling_auto import (
@@ -33,6 +33,10 @@ from chg.gating.check import check_head_sites
 from chg.models.architectures import find_head_sites
 from chg.models.describe import is_encoder_decoder, text_decoder
 from chg.models.layouts import NOT_TEXT_DECODERS
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
+
+from support.tiny_configs import tiny_config
 
 SECONDS = 60
 """time a single class may take"""

@@ -38,9 +38,11 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
+from transformers import PreTrainedTokenizerBase
 
-from local_hub import make_hub
-from tiny_models import FAMILIES, compute_in_float64, make_model
+from support.decoders import TEXT, VISION, build
+from support.local_hub import make_hub, make_tokenizer
+from support.tiny_models import FAMILIES, compute_in_float64, make_model
 
 torch.set_num_threads(1)
 
@@ -55,6 +57,18 @@ def family(request: pytest.FixtureRequest) -> str:
 def model(family: str) -> nn.Module:
     """A small random model of the family, in float64."""
     return compute_in_float64(make_model(family))
+
+
+@pytest.fixture(params=TEXT + VISION)
+def decoder(request: pytest.FixtureRequest) -> nn.Module:
+    """A tiny random model of every model type that people use, in float64."""
+    return build(request.param)
+
+
+@pytest.fixture(scope="session")
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> PreTrainedTokenizerBase:
+    """A small tokenizer of GPT-2's kind."""
+    return make_tokenizer(tmp_path_factory.mktemp("tokenizer"))
 
 
 @pytest.fixture(scope="session")

@@ -11,8 +11,7 @@ from pathlib import Path
 from packaging.version import Version
 
 import chg
-
-ROOT = Path(__file__).resolve().parents[1]
+from support.repository import ROOT
 
 
 def test_every_public_name_resolves() -> None:

@@ -9,21 +9,18 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
 import torch
 
 from chg import HeadGates
-from local_hub import SENTENCES
-
-ROOT = Path(__file__).resolve().parents[1]
+from support.local_hub import SENTENCES
+from support.repository import ROOT
 
 STEPS = {
     "initialise": r"""
@@ -230,35 +227,3 @@ def test_nothing_else_lives_beside_the_entry_scripts() -> None:
     ):
         files = {path.name for path in (ROOT / "src" / folder).glob("*.py")}
         assert files == names
-
-
-def test_the_readmes_shell_blocks_name_real_flags() -> None:
-    """Every long flag the README shows is a flag of some command."""
-    from chg.cli.ablate import Command as Ablate
-    from chg.cli.analyze import Command as Analyze
-    from chg.cli.contrast import Command as Contrast
-    from chg.cli.demo import Command as Demo
-    from chg.cli.fit import Command as Fit
-    from chg.cli.inspect import Command as Inspect
-    from chg.cli.parsing import flat_settings
-    from chg.cli.study import Command as Study
-    from chg.cli.validate import Command as Validate
-
-    known = {"help", "config", "version"}
-    for command in (Fit, Ablate, Contrast, Analyze, Inspect, Demo, Study, Validate):
-        known |= set(flat_settings(command()))
-    readme = (ROOT / "README.md").read_text()
-    shown = set(re.findall(r"(?<![\w-])--([a-z][a-z_]+)", readme))
-    assert shown
-    assert shown <= known, shown - known
-
-
-def test_the_readmes_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As it stands, but for fewer updates and without pictures."""
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("chg.report.folder.save_figures", lambda *_: [])
-    names: dict[str, Any] = {}
-    exec(re.sub(r"max_steps=\d+", "max_steps=2", blocks[0]), names)
-    assert len(names["study"].heads) == 32
-    assert (tmp_path / "runs" / "icl" / "report.html").is_file()

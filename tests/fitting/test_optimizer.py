@@ -1,0 +1,70 @@
+"""Fits that run together, each as if alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from chg.config.fitting import FitConfig
+from chg.fitting.losses import nll_loss
+from chg.fitting.optimizer import GateOptimizer, Schedule, Update, starting_logits
+from chg.fitting.updates import update_batches
+from chg.selftest.planted import (
+    copy_rows,
+    planted_model,
+)
+from support.rows import ragged_data
+from support.tiny_models import HEADS, LAYERS, make_model
+
+LAMBDAS = torch.tensor([0.0, -0.1, 0.1, 0.3])
+
+
+def optimised(fits: list[int], updates: int = 8, **settings: Any) -> tuple[Tensor, list[Update]]:
+    """Logits of some of four fits on a random model, run together."""
+    model, data = make_model("llama_grouped"), ragged_data()
+    start = torch.cat([starting_logits(FitConfig(seed=i), (LAYERS, HEADS)) for i in range(4)])
+    optimiser = GateOptimizer(
+        model, start[fits], FitConfig(), lambdas=LAMBDAS[fits], schedule=Schedule(0.05), **settings
+    )
+    seen: list[Update] = []
+    batches = update_batches(data, FitConfig(), updates)
+    optimiser.run(batches, updates, nll_loss(model, data.pad_id, None), seen.append)
+    return optimiser.logits_of_heads(), seen
+
+
+@pytest.mark.parametrize("per_pass", [None, 1, 3])
+def test_fits_together_equal_each_alone(per_pass: int | None) -> None:
+    together, updates = optimised([0, 1, 2, 3], fits_per_pass=per_pass)
+    for i in range(4):
+        alone, own = optimised([i])
+        assert torch.allclose(together[i], alone[0], atol=1e-3)
+        for many, one in zip(updates, own, strict=True):
+            assert float(many.losses[i]) == pytest.approx(float(one.losses[0]), abs=1e-5)
+
+
+def test_a_settled_fit_stops_alone_and_keeps_its_gates() -> None:
+    """The strongest pull closes all gates of a model that needs none; the others go on."""
+    model, data = planted_model({}), copy_rows(64)
+    start = torch.zeros(2, 2, 4)
+    ends = []
+    for settle in (True, False):
+        optimiser = GateOptimizer(
+            model, start, FitConfig(), lambdas=torch.tensor([1.0, 0.0]), settle=settle,
+            schedule=Schedule(0.05, 1.0),
+        )  # fmt: skip
+        seen: list[Update] = []
+        total = 260
+        loss = nll_loss(model, data.pad_id, None)
+        optimiser.run(update_batches(data, FitConfig(), total), total, loss, seen.append)
+        ends.append((optimiser.logits_of_heads(), seen))
+    (settled, few), (full, _) = ends
+    losses = torch.stack([update.losses for update in few])
+    stopped = int(losses[:, 0].isnan().nonzero()[0])
+    assert stopped % 50 == 0
+    assert stopped < 260
+    assert torch.equal(few[stopped].logits[0], settled[0])
+    assert torch.allclose(settled[0], full[0], atol=0.05)
+    assert (torch.sigmoid(settled[0]) < 0.05).all()

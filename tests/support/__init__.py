@@ -1,0 +1,1 @@
+"""Helpers of the tests: models, rows and results, made up or computed by hand."""
