@@ -33,11 +33,10 @@ from workloads import (
 from chg.config.choices import Recompute
 from chg.data.batches import collate
 from chg.data.tokens import TokenData
-from chg.engine.engine import logprobs_of_fits, partial_forward
-from chg.engine.log_probs import ready
+from chg.engine import open_engine
+from chg.engine.log_probs import on_device_of
 from chg.engine.memory import LivingTensors
 from chg.models.architectures import gate_shape
-from chg.models.modes import frozen
 
 TOGETHER = 4
 """gate matrices fitted at once"""
@@ -49,9 +48,8 @@ def our_update(
     model: nn.Module, data: TokenData, gates: Tensor, recompute: Recompute = "none"
 ) -> Tensor:
     """The gradient of the mean log-probability under each of `gates [fit, layer, head]`."""
-    batch = ready(model, collate(data.rows, 0))
-    with frozen(model), partial_forward(model, recompute) as forward:
-        logprobs = logprobs_of_fits(model, gates, batch, forward)
+    with open_engine(model, recompute=recompute) as engine:
+        logprobs = engine.log_probs(gates, on_device_of(model, collate(data.rows, 0)))
         (gradient,) = torch.autograd.grad(logprobs.mean(1).sum(), gates)
     return gradient
 

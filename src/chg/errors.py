@@ -1,10 +1,13 @@
-"""Every error a user can cause, in one small tree.
+"""Errors that a user can cause, in one small tree.
 
 The command line turns a `ChgError` into one line on stderr and exit code 2; Python users catch
 `ChgError` (or the branch they care about). Messages name the value, the place and the fix.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
 
 
 class ChgError(Exception):
@@ -48,8 +51,9 @@ class MemoryRunsOutError(ChgError):
 
 
 class DivergedError(ChgError):
-    """The loss became NaN or infinite; `last_good` holds the gates before that update."""
+    """The loss became NaN or infinite; `last_good` holds the gates of every fit before it."""
 
-    def __init__(self, message: str, last_good: object) -> None:
+    def __init__(self, message: str, last_good: Sequence[Any] = ()) -> None:
         super().__init__(message)
-        self.last_good = last_good
+        self.last_good = tuple(last_good)
+        """`HeadGates`, one per fit."""

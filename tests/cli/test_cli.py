@@ -238,16 +238,16 @@ def test_gates_of_another_model_of_the_same_shape_warn(
 def test_nan_keeps_the_last_good_gates(
     workplace: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from chg.engine import engine
+    from chg.engine import Engine
 
-    real, calls = engine.logprobs_of_fits, []
+    real, calls = Engine.log_probs, []
 
-    def broken(*arguments: object) -> torch.Tensor:
+    def broken(engine: Engine, gates: torch.Tensor, batch: object) -> torch.Tensor:
         calls.append(1)
-        value: torch.Tensor = real(*arguments)  # type: ignore[arg-type]
+        value = real(engine, gates, batch)  # type: ignore[arg-type]
         return value * float("nan") if len(calls) == 3 else value
 
-    monkeypatch.setattr("chg.fitting.losses.logprobs_of_fits", broken)
+    monkeypatch.setattr(Engine, "log_probs", broken)
     message = refused(capsys, "fit", "--out", "gates.pt", "--quiet")
     assert "at update 3" in message
     assert "gates.last_good.pt" in message

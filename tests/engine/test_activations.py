@@ -8,10 +8,9 @@ from torch import Tensor, nn
 
 from chg.data.batches import collate
 from chg.data.tokens import TokenRow
+from chg.engine import open_engine
 from chg.engine.activations import KEEP_THEIR_INPUT, cheaper_activations
-from chg.engine.engine import logprobs_of_fits, partial_forward
 from chg.models.architectures import gate_shape
-from chg.models.modes import frozen
 from support.tiny_models import make_model
 
 ROW = TokenRow((1, 2, 3, 4, 5, 6, 7, 8), (False, False, *[True] * 6))
@@ -19,8 +18,8 @@ ROW = TokenRow((1, 2, 3, 4, 5, 6, 7, 8), (False, False, *[True] * 6))
 
 def gradient(model: nn.Module) -> Tensor:
     gates = torch.full((2, *gate_shape(model)), 0.5, requires_grad=True)
-    with frozen(model), partial_forward(model) as forward:
-        logprobs_of_fits(model, gates, collate([ROW] * 3, 0), forward).sum().backward()
+    with open_engine(model) as engine:
+        engine.log_probs(gates, collate([ROW] * 3, 0)).sum().backward()
     assert gates.grad is not None
     return gates.grad
 
@@ -28,10 +27,10 @@ def gradient(model: nn.Module) -> Tensor:
 @pytest.mark.parametrize("family", ["llama_grouped", "gemma", "gpt2", "gpt_neox", "opt"])
 def test_gradients_are_the_same_bit_for_bit(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
     model = make_model(family)
-    made_again = gradient(model)
+    recomputed = gradient(model)
     monkeypatch.setattr("chg.engine.activations.KEEP_THEIR_INPUT", set())
-    assert torch.equal(made_again, gradient(model))
-    assert made_again.abs().max() > 0
+    assert torch.equal(recomputed, gradient(model))
+    assert recomputed.abs().max() > 0
 
 
 class Twice(nn.Module):
@@ -91,7 +90,7 @@ class InPlace(nn.Module):
 @pytest.mark.parametrize("kind", [Whole, Written, InPlace])
 def test_several_shared_and_written_activations(kind: type[nn.Module]) -> None:
     model, plain = kind().double(), kind().double()
-    for module, forward in cheaper_activations(model, made_again=True):
+    for module, forward in cheaper_activations(model, recompute=True):
         module.__dict__["forward"] = forward
     assert {type(module).__name__ for module in model.modules()} & KEEP_THEIR_INPUT
     values = [torch.linspace(-3, 3, 50).double().requires_grad_() for _ in range(2)]

@@ -13,14 +13,14 @@ from chg.config.choices import Recompute
 from chg.data.batches import batches, collate, gather
 from chg.data.tokens import TokenData, TokenRow
 from chg.engine.capabilities import Capabilities, capabilities
-from chg.engine.engine import logprobs_of_fits, partial_forward
+from chg.engine.engine import open_engine
 from chg.engine.evaluation import evaluate_gates
-from chg.engine.log_probs import ready
+from chg.engine.log_probs import on_device_of
 from chg.engine.prefix_tree import build_tree
-from chg.engine.score_tree import score_tree
+from chg.engine.score_tree import TreeScorer
 from chg.errors import ConfigError, GateError
 from chg.gating.gate_wrapper import gated
-from chg.models.modes import frozen
+from support.engines import open_plain_engine
 from support.gates import hooks, individual
 from support.rows import few_shot, plain_sums, ragged_data
 from support.tiny_models import HEADS, LAYERS, VOCAB, make_model
@@ -58,28 +58,28 @@ few_rows = st.lists(row, min_size=1, max_size=3)
 @given(
     pool=few_rows,
     picks=st.lists(st.tuples(*[st.integers(0, 2)] * LAYERS), min_size=1, max_size=9),
-    slab=st.integers(1, 60),
+    tokens=st.integers(1, 60),
     batch_size=st.integers(1, 5),
     family=st.sampled_from(["gpt2", "llama_grouped", "gpt_neox", "opt"]),
 )
 def test_any_list_of_gate_matrices(
     pool: list[tuple[float, ...]],
     picks: list[tuple[int, ...]],
-    slab: int,
+    tokens: int,
     batch_size: int,
     family: str,
 ) -> None:
     """Layers drawn from few rows, so that prefixes, and whole matrices, are often shared."""
     matrices = [torch.tensor([pool[i % len(pool)] for i in pick]) for pick in picks]
     model, data = make_model(family).double(), ragged_data()
-    got = engine(model, data, matrices, slab=slab, batch_size=batch_size)
+    got = engine(model, data, matrices, tokens_per_pass=tokens, batch_size=batch_size)
     assert np.abs(got - plain(model, data, matrices)).max() < 1e-9
 
 
-@pytest.mark.parametrize("slab", [1, 17, 100, 10_000])
-def test_slabs_of_any_size_give_the_same(model: nn.Module, slab: int) -> None:
+@pytest.mark.parametrize("tokens", [1, 17, 100, 10_000])
+def test_passes_of_any_size_give_the_same(model: nn.Module, tokens: int) -> None:
     data, matrices = ragged_data(), individual()
-    got = engine(model, data, matrices, slab=slab)
+    got = engine(model, data, matrices, tokens_per_pass=tokens)
     assert np.abs(got - plain(model, data, matrices)).max() < 1e-9
 
 
@@ -126,10 +126,10 @@ def test_the_gradient_is_that_of_a_plain_pass(model: nn.Module) -> None:
     batch = collate(ragged_data().rows, 0)
     start = torch.rand(3, *SHAPE, generator=torch.Generator().manual_seed(0)).double()
     gradients, losses = [], []
-    for with_engine in (False, True):
+    for opened in (open_plain_engine, open_engine):
         gates = start.clone().requires_grad_()
-        with partial_forward(model) as forward:
-            logprobs = logprobs_of_fits(model, gates, batch, forward if with_engine else None)
+        with opened(model) as engine:
+            logprobs = engine.log_probs(gates, batch)
             weights = torch.linspace(0.5, 2, logprobs.numel()).view_as(logprobs)
             (logprobs * weights).sum().backward()
         assert gates.grad is not None
@@ -158,9 +158,9 @@ def test_recomputing_changes_no_gradient(
                 kept += tensor.numel()
                 return tensor
 
-            with frozen(model), partial_forward(model, how) as forward:
+            with open_engine(model, recompute=how) as engine:
                 with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
-                    loss = logprobs_of_fits(model, gates, batch, forward).sum()
+                    loss = engine.log_probs(gates, batch).sum()
                 loss.backward()
             assert gates.grad is not None
             gradients.append((gates.grad, kept))
@@ -171,7 +171,7 @@ def test_recomputing_changes_no_gradient(
 
 def test_recomputing_says_where_it_cannot() -> None:
     with pytest.raises(ConfigError, match="no MLP of their own"):
-        partial_forward(make_model("opt"), "mlp").__enter__()
+        open_engine(make_model("opt"), recompute="mlp").__enter__()
 
 
 def test_logits_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -219,17 +219,15 @@ def test_wrong_gates_are_refused() -> None:
         evaluate_gates(make_model("gpt2"), ragged_data(), [torch.full(SHAPE, 2.0)])
 
 
-def test_state_space_of_the_slab_is_bounded() -> None:
+def test_few_states_wait() -> None:
     """Few states wait at a time, whatever the list: those of the layers on the way down."""
     model = make_model("gpt2").double()
     batch = collate(ragged_data().rows[:1], 0)
     gates = torch.stack(individual())
-    with partial_forward(model) as forward:
-        assert forward is not None
-        sizes = [
-            len(matrices)
-            for matrices, _ in score_tree(forward, build_tree(list(gates)), gates, batch, 6)
-        ]
+    with open_engine(model) as engine:
+        assert engine.forward is not None
+        scorer = TreeScorer(engine.forward, gates, 6)
+        sizes = [len(matrices) for matrices, _ in scorer.score(batch)]
     assert max(sizes) <= 2
     assert sum(sizes) == len(gates)
 
@@ -275,12 +273,14 @@ def test_fitting_shares_beginnings() -> None:
     model, data = make_model("gpt2").double(), few_shot()
     gates = torch.full((2, *SHAPE), 0.5, dtype=torch.float64, requires_grad=True)
     rows = data.rows[:4]
-    together, apart = (ready(model, batch) for batch in (gather(rows, 0, 1024), collate(rows, 0)))
+    together, apart = (
+        on_device_of(model, batch) for batch in (gather(rows, 0, 1024), collate(rows, 0))
+    )
     assert together.input_ids.shape[0] == 1
-    with frozen(model), partial_forward(model) as forward:
+    with open_engine(model) as engine:
         gradients = []
         for batch in (together, apart):
-            logprobs = logprobs_of_fits(model, gates, batch, forward)
+            logprobs = engine.log_probs(gates, batch)
             assert logprobs.shape == (2, 4)
             gradients.append(torch.autograd.grad(logprobs.square().sum(), gates)[0])
     assert (gradients[0] - gradients[1]).abs().max() < 1e-9
@@ -288,8 +288,8 @@ def test_fitting_shares_beginnings() -> None:
 
 def test_controls_cancel_and_change_nothing_in_exact_arithmetic(model: nn.Module) -> None:
     data, matrices = ragged_data(), individual()
-    plain = evaluate_gates(model, data, matrices, slab=40)
-    controlled = evaluate_gates(model, data, matrices, slab=40, controls=True)
+    plain = evaluate_gates(model, data, matrices, tokens_per_pass=40)
+    controlled = evaluate_gates(model, data, matrices, tokens_per_pass=40, controls=True)
     for one, other in zip(plain, controlled, strict=True):
         assert other.logprob_sums == pytest.approx(one.logprob_sums, abs=1e-9)
         assert (other.correct == one.correct).all()

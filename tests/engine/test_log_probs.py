@@ -6,9 +6,8 @@ import torch
 from torch import Tensor
 
 from chg.data.batches import collate
-from chg.engine.engine import logprobs_of_fits
 from chg.gating.gate_wrapper import gated
-from chg.models.modes import frozen
+from support.engines import open_plain_engine
 from support.rows import ragged_data
 from support.tiny_models import HEADS, LAYERS, compute_in_float64, make_model
 
@@ -16,7 +15,8 @@ from support.tiny_models import HEADS, LAYERS, compute_in_float64, make_model
 def test_loss_is_the_mean_over_rows_of_the_mean_over_targets() -> None:
     model, data = make_model("llama_grouped"), ragged_data()
     gates = torch.rand(1, LAYERS, HEADS, generator=torch.Generator().manual_seed(0))
-    got = logprobs_of_fits(model, gates, collate(data.rows, 0))[0]
+    with open_plain_engine(model) as engine:
+        got = engine.log_probs(gates, collate(data.rows, 0))[0]
     with gated(model, gates[0]), torch.no_grad():
         for i, row in enumerate(data.rows):
             logprobs = model(torch.tensor([row.ids])).logits[0].log_softmax(-1)
@@ -27,20 +27,22 @@ def test_loss_is_the_mean_over_rows_of_the_mean_over_targets() -> None:
 def test_fits_side_by_side_equal_fits_alone() -> None:
     model, batch = make_model("gpt2"), collate(ragged_data().rows, 0)
     gates = torch.rand(3, LAYERS, HEADS, generator=torch.Generator().manual_seed(1))
-    together = logprobs_of_fits(model, gates, batch)
-    for k in range(3):
-        alone = logprobs_of_fits(model, gates[k : k + 1], batch)[0]
-        assert torch.allclose(together[k], alone, atol=1e-5)
+    with open_plain_engine(model) as engine:
+        together = engine.log_probs(gates, batch)
+        for k in range(3):
+            alone = engine.log_probs(gates[k : k + 1], batch)[0]
+            assert torch.allclose(together[k], alone, atol=1e-5)
 
 
 def test_gradient_of_the_loss_against_finite_differences() -> None:
     model, batch = compute_in_float64(make_model("mistral")), collate(ragged_data().rows, 0)
     gates = torch.full((1, LAYERS, HEADS), 0.5, dtype=torch.float64, requires_grad=True)
 
-    def nll(values: Tensor) -> Tensor:
-        return -logprobs_of_fits(model, values, batch).mean()
+    with open_plain_engine(model) as engine:
 
-    with frozen(model):
+        def nll(values: Tensor) -> Tensor:
+            return -engine.log_probs(values, batch).mean()
+
         nll(gates).backward()
         assert gates.grad is not None
         for index in [(0, 0, 1), (0, 1, 3)]:

@@ -10,14 +10,14 @@ from torch import Tensor
 from chg.config.choices import AblationKind
 from chg.data.batches import collate, pack_shared_prefix
 from chg.data.partners import with_partners
+from chg.engine import open_engine
 from chg.engine.capabilities import capabilities
-from chg.engine.engine import logprobs_of_fits, partial_forward
 from chg.engine.evaluation import evaluate_gates
 from chg.gating.gate_wrapper import gated
 from chg.gating.references import make_reference
 from chg.models.architectures import find_head_sites
-from chg.models.modes import frozen
 from support.by_hand import KINDS, by_hand, make, one_head_out, plain, prepared
+from support.engines import open_plain_engine
 from support.rows import few_shot
 from support.tiny_models import FAMILIES, HEADS, LAYERS
 
@@ -43,9 +43,9 @@ def test_every_head_replaced_alone(name: str, kind: AblationKind, per_position: 
     if name not in FAMILIES:
         matrices = [*matrices[:4], *matrices[-3:]]
     by_row = np.array([plain(model, data, expected, gates) for gates in matrices])
-    # Of rows of 3 to 11 tokens, a small slab repeats some rows and not others.
-    for slab in (7, 10_000):
-        scores = evaluate_gates(model, data, matrices, reference=reference, slab=slab)
+    # Of rows of 3 to 11 tokens, a small pass repeats some rows and not others.
+    for tokens in (7, 10_000):
+        scores = evaluate_gates(model, data, matrices, reference=reference, tokens_per_pass=tokens)
         assert np.abs(np.array([s.logprob_sums for s in scores]) - by_row).max() < 1e-9
     zero = evaluate_gates(model, data, matrices[-2:])
     assert abs(zero[0].mean_target_logprob - scores[-2].mean_target_logprob) > 1e-6
@@ -57,19 +57,19 @@ def test_what_the_models_are_there_for() -> None:
 
 
 @pytest.mark.parametrize(("kind", "per_position"), KINDS)
-@pytest.mark.parametrize("with_engine", [True, False])
-def test_the_gradient_of_a_fit(kind: AblationKind, per_position: bool, with_engine: bool) -> None:
+@pytest.mark.parametrize("in_parts", [True, False])
+def test_the_gradient_of_a_fit(kind: AblationKind, per_position: bool, in_parts: bool) -> None:
     model, data = make("gpt2"), prepared(kind)
     batch = collate(data.rows, 0)
     reference = make_reference(model, data, kind, per_position=per_position)
     gates = torch.rand(2, LAYERS, HEADS, generator=torch.Generator().manual_seed(1)).double()
     gates.requires_grad_()
 
-    with frozen(model), partial_forward(model) as forward:
+    opened = open_engine(model, reference=reference)
+    with opened if in_parts else open_plain_engine(model, reference) as engine:
 
         def loss(values: Tensor) -> Tensor:
-            used = forward if with_engine else None
-            return -logprobs_of_fits(model, values, batch, used, reference).mean()
+            return -engine.log_probs(values, batch).mean()
 
         loss(gates).backward()
         assert gates.grad is not None
@@ -101,9 +101,10 @@ def test_under_gates_of_the_users_own(kind: AblationKind) -> None:
     model, data = make("gpt2"), prepared(kind)
     batch, outer = collate(data.rows, 0), torch.full((LAYERS, HEADS), 0.5)
     gates = torch.full((1, LAYERS, HEADS), 0.3)
-    with gated(model, outer), torch.no_grad(), partial_forward(model) as forward:
+    with gated(model, outer), torch.no_grad():
         reference = make_reference(model, data, kind)
-        parts, whole = (
-            logprobs_of_fits(model, gates, batch, how, reference) for how in (forward, None)
-        )
+        with open_engine(model, reference=reference) as engine:
+            parts = engine.log_probs(gates, batch)
+        with open_plain_engine(model, reference) as engine:
+            whole = engine.log_probs(gates, batch)
     assert (parts - whole).abs().max() < 1e-9

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
 import chg
 from chg import fit_contrastive, fit_matched, split_tuples
 from chg.data.tokens import TokenRow
 from chg.data.tuples import MatchedData, MatchedSplit
+from chg.fitting.optimizer import GateOptimizer
 from chg.fitting.updates import MicroBatch
 from chg.selftest.planted import copy_rows, planted_model
 from support.matched import FIRST, SECOND, matched_data, separate_model, separate_sides
@@ -116,14 +116,13 @@ def fitted_rows(monkeypatch: pytest.MonkeyPatch) -> list[tuple[TokenRow, TokenRo
     met: list[tuple[TokenRow, TokenRow]] = []
 
     def collect(
-        _model: object, start: Tensor, updates: Iterable[Sequence[MicroBatch]], *_: object
-    ) -> Tensor:
+        _optimizer: GateOptimizer, updates: Iterable[Sequence[MicroBatch]], *_: object
+    ) -> None:
         for update in updates:
             for micro_batch in update:
                 met.extend(zip(*micro_batch.sides, strict=True))
-        return start
 
-    monkeypatch.setattr("chg.fitting.contrastive.optimise_gates", collect)
+    monkeypatch.setattr(GateOptimizer, "run", collect)
     return met
 
 

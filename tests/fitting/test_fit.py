@@ -12,14 +12,17 @@ from torch import Tensor
 
 from chg import HeadGates, fit_gates
 from chg.config.fitting import FitConfig
-from chg.engine.engine import logprobs_of_fits
+from chg.data import Batch
+from chg.engine import Engine, open_engine
 from chg.errors import ConfigError, DivergedError, MemoryRunsOutError
 from chg.fitting.losses import contrast_objective, gate_regularizer, nll_loss
-from chg.fitting.optimizer import GateOptimizer, Update, optimise_gates, starting_logits
+from chg.fitting.optimizer import GateOptimizer, Update, starting_logits
 from chg.fitting.updates import MicroBatch, total_updates, update_batches
 from chg.gating.gate_wrapper import gated
+from chg.models import find_head_sites
 from chg.selftest.naive import mean_logprob
 from chg.selftest.planted import copy_rows, planted_model
+from support.decoders import build
 from support.rows import ragged_data
 from support.tiny_models import HEADS, LAYERS, make_model
 
@@ -157,13 +160,31 @@ def test_nan_stops_and_keeps_the_last_good_gates() -> None:
         return value * float("nan") if len(seen) == 2 else value
 
     config = FitConfig()
-    with pytest.raises(DivergedError, match="update 3") as caught:
-        optimise_gates(
-            model, starting_logits(config, (2, 4)), batches, 4, loss, config, seen.append
-        )
-    assert isinstance(caught.value.last_good, Tensor)
-    assert torch.equal(caught.value.last_good, seen[1].logits)
-    assert torch.isfinite(caught.value.last_good).all()
+    with open_engine(model) as engine:
+        optimizer = GateOptimizer(engine, starting_logits(config, (2, 4)), config)
+        with pytest.raises(DivergedError, match="update 3") as caught:
+            optimizer.run(batches, 4, loss, seen.append)
+    (gates,) = caught.value.last_good
+    assert torch.equal(gates.logits, seen[1].logits[0])
+    assert torch.isfinite(gates.logits).all()
+
+
+def test_the_last_good_gates_of_a_hybrid_have_no_heads_that_do_not_exist() -> None:
+    model = build("lfm2_moe")
+    exists = find_head_sites(model).existing()
+    assert not exists.all()
+    start = starting_logits(FitConfig(), tuple(exists.shape), fits=2)  # type: ignore[arg-type]
+
+    def loss(gates: Tensor, _which: Tensor, _batch: object) -> Tensor:
+        return gates.flatten(1).sum(1) * float("nan")
+
+    with open_engine(model) as engine, pytest.raises(DivergedError) as caught:
+        batches = update_batches(copy_rows(4), FitConfig(), 1)
+        GateOptimizer(engine, start, FitConfig()).run(batches, 1, loss, lambda _: None)
+    assert len(caught.value.last_good) == 2
+    for gates in caught.value.last_good:
+        assert isinstance(gates, HeadGates)
+        assert torch.equal(gates.exists, exists)
 
 
 def test_init_of_another_shape_is_refused() -> None:
@@ -177,7 +198,7 @@ def test_tokens_per_pass_change_no_update() -> None:
     whole = fit_gates(model, data, max_steps=4, show_progress=False)
     parts = fit_gates(model, data, max_steps=4, batch_tokens=12, show_progress=False)
     assert torch.allclose(whole.gates.logits, parts.gates.logits, atol=1e-3)
-    for group in update_batches(data, FitConfig(batch_tokens=12), 4):
+    for group in update_batches(data, FitConfig(), 4, tokens=12):
         assert sum(batch.share for batch in group) == pytest.approx(1)
         for batch in group:
             rows = batch.sides[0]
@@ -187,7 +208,6 @@ def test_tokens_per_pass_change_no_update() -> None:
 def test_memory_that_runs_out_halves_the_fits_first(caplog: pytest.LogCaptureFixture) -> None:
     model, data = make_model("gpt2"), ragged_data()
     start = torch.cat([starting_logits(FitConfig(seed=i), (LAYERS, HEADS)) for i in range(5)])
-    plain = nll_loss(model, data.pad_id, None)
     sizes: list[int] = []
 
     def small_memory(gates: Tensor, which: Tensor, micro_batch: MicroBatch) -> Tensor:
@@ -197,10 +217,12 @@ def test_memory_that_runs_out_halves_the_fits_first(caplog: pytest.LogCaptureFix
         return plain(gates, which, micro_batch)
 
     ends = []
-    for loss in (plain, small_memory):
-        optimiser = GateOptimizer(model, start, FitConfig())
-        optimiser.run(update_batches(data, FitConfig(), 3), 3, loss, lambda _: None)
-        ends.append(optimiser.logits_of_heads())
+    with open_engine(model) as engine:
+        plain = nll_loss(engine, data.pad_id)
+        for loss in (plain, small_memory):
+            optimizer = GateOptimizer(engine, start, FitConfig())
+            optimizer.run(update_batches(data, FitConfig(), 3), 3, loss, lambda _: None)
+            ends.append(optimizer.logits_of_heads())
     assert torch.allclose(*ends, atol=1e-3)
     assert sizes == [5, 2, 2, 1] + [2, 2, 1] * 2
     assert caplog.text.count("2 fits per pass") == 1
@@ -213,13 +235,15 @@ def test_memory_that_runs_out_halves_the_rows_and_changes_no_gradient(
     expected = fit_gates(model, data, max_steps=4, show_progress=False)
     sizes: list[int] = []
 
-    def small_memory(*args: Any) -> Tensor:
-        sizes.append(len(args[2]))
-        if len(args[2]) > 1:
-            raise torch.OutOfMemoryError("device out of memory")
-        return logprobs_of_fits(*args)
+    real = Engine.log_probs
 
-    monkeypatch.setattr("chg.fitting.losses.logprobs_of_fits", small_memory)
+    def small_memory(engine: Engine, gates: Tensor, batch: Batch) -> Tensor:
+        sizes.append(len(batch))
+        if len(batch) > 1:
+            raise torch.OutOfMemoryError("device out of memory")
+        return real(engine, gates, batch)
+
+    monkeypatch.setattr(Engine, "log_probs", small_memory)
     got = fit_gates(model, data, max_steps=4, show_progress=False)
     assert torch.allclose(expected.gates.logits, got.gates.logits, atol=1e-3)
     assert caplog.text.count("memory ran out") == 2  # 4 rows, 2 rows, and never tried again
@@ -229,6 +253,6 @@ def test_memory_that_runs_out_halves_the_rows_and_changes_no_gradient(
     def no_memory(*_: Any) -> Tensor:
         raise torch.OutOfMemoryError("device out of memory")
 
-    monkeypatch.setattr("chg.fitting.losses.logprobs_of_fits", no_memory)
+    monkeypatch.setattr(Engine, "log_probs", no_memory)
     with pytest.raises(MemoryRunsOutError, match="a single row"):
         fit_gates(model, data, max_steps=4, show_progress=False)

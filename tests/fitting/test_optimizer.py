@@ -9,8 +9,15 @@ import torch
 from torch import Tensor
 
 from chg.config.fitting import FitConfig
+from chg.engine import open_engine
 from chg.fitting.losses import nll_loss
-from chg.fitting.optimizer import GateOptimizer, Schedule, Update, starting_logits
+from chg.fitting.optimizer import (
+    GateOptimizer,
+    OptimizerOptions,
+    Schedule,
+    Update,
+    starting_logits,
+)
 from chg.fitting.updates import update_batches
 from chg.selftest.planted import (
     copy_rows,
@@ -22,24 +29,24 @@ from support.tiny_models import HEADS, LAYERS, make_model
 LAMBDAS = torch.tensor([0.0, -0.1, 0.1, 0.3])
 
 
-def optimised(fits: list[int], updates: int = 8, **settings: Any) -> tuple[Tensor, list[Update]]:
+def optimized(fits: list[int], updates: int = 8, **settings: Any) -> tuple[Tensor, list[Update]]:
     """Logits of some of four fits on a random model, run together."""
     model, data = make_model("llama_grouped"), ragged_data()
     start = torch.cat([starting_logits(FitConfig(seed=i), (LAYERS, HEADS)) for i in range(4)])
-    optimiser = GateOptimizer(
-        model, start[fits], FitConfig(), lambdas=LAMBDAS[fits], schedule=Schedule(0.05), **settings
-    )
+    options = OptimizerOptions(lambdas=LAMBDAS[fits], schedule=Schedule(0.05), **settings)
     seen: list[Update] = []
     batches = update_batches(data, FitConfig(), updates)
-    optimiser.run(batches, updates, nll_loss(model, data.pad_id, None), seen.append)
-    return optimiser.logits_of_heads(), seen
+    with open_engine(model) as engine:
+        optimizer = GateOptimizer(engine, start[fits], FitConfig(), options)
+        optimizer.run(batches, updates, nll_loss(engine, data.pad_id), seen.append)
+    return optimizer.logits_of_heads(), seen
 
 
 @pytest.mark.parametrize("per_pass", [None, 1, 3])
 def test_fits_together_equal_each_alone(per_pass: int | None) -> None:
-    together, updates = optimised([0, 1, 2, 3], fits_per_pass=per_pass)
+    together, updates = optimized([0, 1, 2, 3], fits_per_pass=per_pass)
     for i in range(4):
-        alone, own = optimised([i])
+        alone, own = optimized([i])
         assert torch.allclose(together[i], alone[0], atol=1e-3)
         for many, one in zip(updates, own, strict=True):
             assert float(many.losses[i]) == pytest.approx(float(one.losses[0]), abs=1e-5)
@@ -51,15 +58,14 @@ def test_a_settled_fit_stops_alone_and_keeps_its_gates() -> None:
     start = torch.zeros(2, 2, 4)
     ends = []
     for settle in (True, False):
-        optimiser = GateOptimizer(
-            model, start, FitConfig(), lambdas=torch.tensor([1.0, 0.0]), settle=settle,
-            schedule=Schedule(0.05, 1.0),
-        )  # fmt: skip
+        options = OptimizerOptions(torch.tensor([1.0, 0.0]), Schedule(0.05, 1.0), settle=settle)
         seen: list[Update] = []
         total = 260
-        loss = nll_loss(model, data.pad_id, None)
-        optimiser.run(update_batches(data, FitConfig(), total), total, loss, seen.append)
-        ends.append((optimiser.logits_of_heads(), seen))
+        with open_engine(model) as engine:
+            optimizer = GateOptimizer(engine, start, FitConfig(), options)
+            loss = nll_loss(engine, data.pad_id)
+            optimizer.run(update_batches(data, FitConfig(), total), total, loss, seen.append)
+        ends.append((optimizer.logits_of_heads(), seen))
     (settled, few), (full, _) = ends
     losses = torch.stack([update.losses for update in few])
     stopped = int(losses[:, 0].isnan().nonzero()[0])

@@ -103,7 +103,7 @@ def test_flags_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     def freeze(model: nn.Module) -> Any:
         return nullcontext(model.eval())
 
-    monkeypatch.setattr("chg.fitting.optimizer.frozen", freeze)
+    monkeypatch.setattr("chg.engine.engine.frozen", freeze)
     assert set(failing(monkeypatch, "left behind").values()) == {"changed: training"}
 
 
@@ -121,12 +121,14 @@ def test_an_engine_that_is_a_little_off(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_a_gradient_that_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = checks.logprobs_of_fits
+    from chg.engine import Engine
 
-    def cut(model: nn.Module, gates: Tensor, *rest: Any) -> Tensor:
-        return real(model, torch.cat([gates[:, :1].detach(), gates[:, 1:]], 1), *rest)
+    real = Engine.log_probs
 
-    monkeypatch.setattr(checks, "logprobs_of_fits", cut)
+    def cut(engine: Engine, gates: Tensor, batch: Any) -> Tensor:
+        return real(engine, torch.cat([gates[:, :1].detach(), gates[:, 1:]], 1), batch)
+
+    monkeypatch.setattr(Engine, "log_probs", cut)
     assert list(failing(monkeypatch, "gradient")) == ["gradient = finite differences"]
 
 

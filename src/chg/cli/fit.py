@@ -56,7 +56,6 @@ def run(command: Command) -> None:
     from chg.errors import DivergedError
     from chg.files import ensure_writable
     from chg.fitting import fit_gates
-    from chg.gating import HeadGates
     from chg.progress import tracker
 
     require_gate_file_name(command.output.out)
@@ -83,8 +82,8 @@ def run(command: Command) -> None:
             )
     except DivergedError as error:
         kept = out.with_name(f"{out.stem}.last_good{out.suffix}")
-        HeadGates(error.last_good[0], {"diverged": str(error)}).save(kept)  # type: ignore[index]
-        raise DivergedError(f"{error}. The gates before it are in {kept}", None) from error
+        replace(error.last_good[0], metadata={"diverged": str(error)}).save(kept)
+        raise DivergedError(f"{error}. The gates before it are in {kept}") from error
     gates = replace(result.gates, metadata={**result.gates.metadata, "configuration": settings})
     gates.save(out)
     _print(result, command)
