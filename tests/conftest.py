@@ -10,7 +10,14 @@ import tempfile
 CACHES = tempfile.mkdtemp(prefix="chg-tests-")
 """Caches of these tests alone: what else a machine has loaded must not matter."""
 atexit.register(shutil.rmtree, CACHES, ignore_errors=True)
-os.environ |= {"HF_HOME": CACHES, "HF_DATASETS_CACHE": f"{CACHES}/datasets"}
+os.environ |= {
+    "HF_HOME": CACHES,
+    "HF_HUB_CACHE": f"{CACHES}/hub",
+    "HF_DATASETS_CACHE": f"{CACHES}/datasets",
+    "HF_MODULES_CACHE": f"{CACHES}/modules",
+    "MPLCONFIGDIR": f"{CACHES}/matplotlib",
+}
+os.environ.pop("TRANSFORMERS_CACHE", None)  # transformers 4 would read it before these
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
@@ -51,3 +52,21 @@ def test_modules_stay_readable() -> None:
     source = ROOT / "src"
     for file in (*source.rglob("*.py"), *(source / "chg" / "report" / "template").iterdir()):
         assert len(file.read_text().splitlines()) <= 400, file
+
+
+def test_no_test_file_imports_another() -> None:
+    """What tests share is in tests/support, which imports nothing but itself and what is tested."""
+    tests = ROOT / "tests"
+    support = {f"support.{file.stem}" for file in (tests / "support").glob("[!_]*.py")}
+    ours = {path.relative_to(tests).parts[0].removesuffix(".py") for path in tests.rglob("*.py")}
+    for file in tests.rglob("*.py"):
+        modules = []
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Import):
+                modules += [name.name for name in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                assert not node.level, f"{file}: a relative import"
+                modules.append(node.module or "")
+        local = {name for name in modules if name.split(".")[0] in {*ours, "tests"}}
+        assert local <= support, f"{file} imports {sorted(local - support)}"
+        assert not [name for name in modules if name.split(".")[-1].startswith("test_")], file

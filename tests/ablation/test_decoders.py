@@ -14,8 +14,8 @@ from chg.fitting.fit import fit_gates
 from chg.gating.gate_wrapper import get_attention_module
 from chg.gating.gates import HeadGates
 from chg.models.architectures import find_head_sites
-from chg.models.describe import architecture_name
 from support.decoders import build, fold
+from support.precision import bound
 from support.rows import plain_sums, ragged_data
 
 HYBRIDS = {
@@ -29,15 +29,11 @@ HYBRIDS = {
 """the layers with heads, of those models in which not all layers have some"""
 
 
-PARTLY_FLOAT32 = {"bamba", "deepseek_v4", "laguna", "longcat_flash", "mpt"}
-"""families that compute something in float32, whatever they are given"""
-
-
 def test_individual_ablation_equals_a_loop_of_weight_edits(decoder: nn.Module) -> None:
     data, sites = ragged_data(3), find_head_sites(decoder)
     result = ablate_heads(decoder, data, show_progress=False)
     assert len(result.heads) == int(sites.existing().sum())
-    tolerance = 1e-6 if architecture_name(decoder) in PARTLY_FLOAT32 else 1e-9
+    tolerance = bound(decoder)
     before = plain_sums(decoder, data).sum()
     for head in result.heads:
         closed = torch.ones(sites.shape, dtype=torch.float64)

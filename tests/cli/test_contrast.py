@@ -20,8 +20,8 @@ from chg.cli.main import main
 from chg.results.contrast import (
     ContrastResults,
 )
-from support.jsonl import write
 from support.repository import ROOT
+from support.rows import write_rows
 
 
 def test_the_shipped_contrast_keeps_the_word_tasks_and_loses_copying(tmp_path: Path) -> None:
@@ -46,7 +46,7 @@ def tuples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         for task in ("antonym", "singular-plural")
         for row in builtin_rows("format", task, "train", 12)
     ]
-    return write(tmp_path / "tuples.jsonl", rows)
+    return write_rows(tmp_path / "tuples.jsonl", rows)
 
 
 QUICK = ["--max_steps", "2", "--starts", "2", "--eval_rows", "8", "--quiet", "--out", "g.pt"]
@@ -125,11 +125,11 @@ def refused(capsys: pytest.CaptureFixture[str], message: str, *arguments: str) -
 def test_bad_tuples_are_one_line(tuples: Path, capsys: pytest.CaptureFixture[str]) -> None:
     row = builtin_rows("format", "antonym", "train", 1)[0]
     flags = ["--tuples_dataset", str(tuples)]
-    write(tuples, [{name: row[name] for name in row if name != "forget_target"}])
+    write_rows(tuples, [{name: row[name] for name in row if name != "forget_target"}])
     refused(capsys, "no column 'forget_target'; matched tuples need retain_prompt", *flags)
-    write(tuples, [{**row, "forget_target": ""}])
+    write_rows(tuples, [{**row, "forget_target": ""}])
     refused(capsys, "all 1 tuples have an empty column", *flags)
-    write(tuples, [row])
+    write_rows(tuples, [row])
     refused(capsys, "at least 2 are needed", *flags)
     refused(capsys, "no task but 'antonym'", "--hold_out", "each", *flags)
     refused(capsys, "need matched tuples", "--hold_out", "each", "--forget_dataset", "builtin:aba")

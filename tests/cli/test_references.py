@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from pathlib import Path
 
@@ -13,14 +12,9 @@ import chg
 from chg import HeadGates
 from chg.cli.main import main
 from chg.data.tokens import TokenData, TokenRow
-from support.by_hand import by_hand, one_head_out, plain
-
-
-def write_rows(path: Path, **columns: list[str]) -> None:
-    rows = [
-        dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)
-    ]
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+from support.by_hand import one_head_out, stand_ins, sums_by_hand
+from support.precision import bound
+from support.rows import write_rows
 
 
 def test_corrupted_prompts_end_to_end(
@@ -34,7 +28,11 @@ def test_corrupted_prompts_end_to_end(
     prompts = ["The cat sat on the", "The river is called", "Some heads copy what", "In the year"]
     corrupted = ["The mat sat on the", "The city is called", "Others copy what", "In 1900 the"]
     targets = ["mat", "projection", "came", "city"]
-    write_rows(Path("rows.jsonl"), prompt=prompts, target=targets, corrupted=corrupted)
+    columns = zip(prompts, targets, corrupted, strict=True)
+    write_rows(
+        Path("rows.jsonl"),
+        [{"prompt": one, "target": two, "corrupted": three} for one, two, three in columns],
+    )
     flags = ["--model", str(hub / "gpt2"), "--dataset", "rows.jsonl", "--quiet"]
     resample = ["ablate", *flags, "--ablation", "resample", "--dtype", "float64"]
     assert main([*resample, "--output", "named.json", "--corrupted_column", "corrupted"]) == 0
@@ -57,10 +55,10 @@ def test_corrupted_prompts_end_to_end(
     assert 0 < shifted < len(rows)
     assert f"in {shifted} rows the target begins at another position" in caplog.text
     data = TokenData(tuple(rows), "by hand", 0)
-    expected = by_hand(model, data, "resample", False)
-    sums = [plain(model, data, expected, gates).sum() for gates in one_head_out(model)]
+    expected = stand_ins(model, data, "resample", False)
+    sums = [sums_by_hand(model, data, expected, gates).sum() for gates in one_head_out(model)]
     by_head = (np.array(sums[1:]) - sums[0]) / data.num_target_tokens
-    assert np.abs(result.scores.ravel() - by_head).max() < 1e-9
+    assert np.abs(result.scores.ravel() - by_head).max() < bound(model)
     assert result.metadata["data_fingerprint"] == data.fingerprint
 
     assert main(["analyze", "--results", "found.json", "--output_dir", "report"]) == 0
@@ -73,8 +71,9 @@ def test_the_command_line(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     logging.getLogger("chg").setLevel(logging.WARNING)
-    write_rows(Path("rows.jsonl"), prompt=["A gate", "The cat"], target=["of", "sat"])
-    write_rows(Path("text.jsonl"), text=["The river is called the Seine."] * 3)
+    rows = [{"prompt": "A gate", "target": "of"}, {"prompt": "The cat", "target": "sat"}]
+    write_rows(Path("rows.jsonl"), rows)
+    write_rows(Path("text.jsonl"), [{"text": "The river is called the Seine."}] * 3)
     flags = ["--model", str(hub / "gpt2"), "--dataset", "rows.jsonl", "--quiet"]
     mean = ["--ablation", "mean", "--reference_dataset", "text.jsonl"]
     assert main(["ablate", *flags, *mean, "--per_position"]) == 0

@@ -13,8 +13,8 @@ from chg.builtin.tasks import builtin_rows
 from chg.builtin.words import WORD_PAIRS
 from chg.data.tuples import MatchedData
 from chg.errors import DataError
-from support.jsonl import write
 from support.matched import matched_data, separate_sides
+from support.rows import write_rows
 
 
 def test_splits_of_tuples_are_apart_and_repeatable() -> None:
@@ -38,12 +38,12 @@ def test_python_refuses_what_does_not_match() -> None:
 
 
 def test_tuples_with_something_empty_are_left_out(
-    tuples: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     rows = builtin_rows("format", None, "train", 4)
     rows[1]["forget_target"] = " "
     _, tokenizer = chg.load_model("builtin:tiny")
-    data = load_tuples(str(write(tuples, rows)), tokenizer)
+    data = load_tuples(str(write_rows(tmp_path / "tuples.jsonl", rows)), tokenizer)
     assert "1 of 4 tuples left out" in caplog.text
     assert data.tasks == tuple(rows[i]["task"] for i in (0, 2, 3))
     assert len(data.retain) == len(data.forget) == 3

@@ -28,7 +28,7 @@ from support.tiny_models import HEADS, LAYERS, make_model
 
 
 def test_sign_of_lambda() -> None:
-    """Below 0 opens, above 0 closes (METHOD.md): on a task that no head matters for."""
+    """Below 0 opens, above 0 closes (docs/method.md): on a task that no head matters for."""
     model, data = planted_model({}), copy_rows(64)
     for sign in (-1.0, 1.0):
         fitted = fit_gates(model, data, lambda_reg=sign * 0.1, max_steps=150, show_progress=False)
@@ -178,9 +178,11 @@ def test_the_last_good_gates_of_a_hybrid_have_no_heads_that_do_not_exist() -> No
     def loss(gates: Tensor, _which: Tensor, _batch: object) -> Tensor:
         return gates.flatten(1).sum(1) * float("nan")
 
-    with open_engine(model) as engine, pytest.raises(DivergedError) as caught:
+    with open_engine(model) as engine:
+        optimizer = GateOptimizer(engine, start, FitConfig())
         batches = update_batches(copy_rows(4), FitConfig(), 1)
-        GateOptimizer(engine, start, FitConfig()).run(batches, 1, loss, lambda _: None)
+        with pytest.raises(DivergedError) as caught:
+            optimizer.run(batches, 1, loss, lambda _: None)
     assert len(caught.value.last_good) == 2
     for gates in caught.value.last_good:
         assert isinstance(gates, HeadGates)

@@ -16,7 +16,8 @@ from chg.fitting.fit import fit_gates
 from chg.gating.gate_wrapper import attach, gated
 from chg.models.architectures import find_head_sites
 from chg.models.modes import frozen
-from support.decoders import TOLERANCE, build, fold, run, soft_gates, some_tokens
+from support.decoders import build, fold, run, soft_gates, some_tokens
+from support.precision import bound
 from support.rows import ragged_data
 from support.tiny_configs import VOCAB
 
@@ -24,21 +25,21 @@ from support.tiny_configs import VOCAB
 def test_gates_do_what_weight_edits_do(decoder: nn.Module) -> None:
     soft, closed = soft_gates(decoder), torch.ones(find_head_sites(decoder).shape)
     closed[:, 1] = 0
-    ids = some_tokens(2, 6)
+    ids, tolerance = some_tokens(2, 6), bound(decoder)
     plain = run(decoder, ids)
     with gated(decoder, torch.ones_like(soft)):
         assert torch.equal(run(decoder, ids), plain)
     for gates in (soft, closed):
         with gated(decoder, gates):
             scaled = run(decoder, ids)
-        assert (scaled - run(fold(decoder, gates), ids)).abs().max() < TOLERANCE
+        assert (scaled - run(fold(decoder, gates), ids)).abs().max() < tolerance
         assert (scaled - plain).abs().max() > 1e-3
     with gated(decoder, torch.stack([soft, closed])):  # one matrix per row
         both = run(decoder, ids)
     for row, gates in enumerate((soft, closed)):
         with gated(decoder, gates):
             alone = run(decoder, ids)
-        assert (both[row] - alone[row]).abs().max() < TOLERANCE
+        assert (both[row] - alone[row]).abs().max() < tolerance
     assert torch.equal(run(decoder, ids), plain)
 
 
@@ -84,7 +85,7 @@ def test_padding(decoder: nn.Module, side: str) -> None:
     with gated(decoder, gates):
         with_padding, without = run(decoder, padded, **inputs)[:, own], run(decoder, ids)
     of_folded = run(folded, padded, **inputs)[:, own]
-    torch.testing.assert_close(with_padding, of_folded, rtol=0, atol=TOLERANCE, equal_nan=True)
+    torch.testing.assert_close(with_padding, of_folded, rtol=0, atol=bound(decoder), equal_nan=True)
     plain = run(decoder, padded, **inputs)[:, own] - run(decoder, ids)
     if plain.abs().max() < 1e-5:
         assert (with_padding - without).abs().max() < 1e-5
@@ -132,7 +133,7 @@ def test_a_gate_of_a_key_value_group_is_the_same_gate_on_its_heads() -> None:
         closed[head.layer, 2 * head.head : 2 * head.head + 2] = 0
         before, after = evaluate_gates(model, data, [both, closed])
         expected = after.mean_target_logprob - before.mean_target_logprob
-        assert head.score == pytest.approx(expected, abs=1e-6)
+        assert head.score == pytest.approx(expected, abs=bound(model))
     with pytest.raises(GateError, match=r"4 heads, in 2 key-value groups"):
         attach(model, torch.ones(4, 3))
     with pytest.raises(GateError, match="--unit"):
@@ -159,4 +160,4 @@ def test_layers_that_share_a_projection_take_turns() -> None:
     together, alone = (
         evaluate_gates(model, ragged_data(), [gates])[0] for model in (shared, apart)
     )
-    assert together.logprob_sums == pytest.approx(alone.logprob_sums, abs=1e-6)
+    assert together.logprob_sums == pytest.approx(alone.logprob_sums, abs=bound(shared))

@@ -17,9 +17,8 @@ from chg.models.architectures import find_head_sites
 from chg.models.modes import frozen
 from support.gates import hooks, logits, tokens, zero_columns
 from support.odd_model import Odd
-from support.tiny_models import HEADS, LAYERS, make_model
-
-TOLERANCE = 1e-10
+from support.precision import bound
+from support.tiny_models import HEADS, LAYERS, compute_in_float64, make_model
 
 
 def test_gates_of_one_are_bit_identical(family: str) -> None:
@@ -33,6 +32,7 @@ def test_gates_of_one_are_bit_identical(family: str) -> None:
 
 
 def test_gate_zero_equals_zeroed_columns(model: nn.Module) -> None:
+    tolerance = bound(model)
     for layer in range(LAYERS):
         for head in range(HEADS):
             gates = torch.ones(LAYERS, HEADS)
@@ -40,7 +40,7 @@ def test_gate_zero_equals_zeroed_columns(model: nn.Module) -> None:
             with gated(model, gates):
                 closed = logits(model, tokens())
             expected = logits(zero_columns(model, layer, head), tokens())
-            assert (closed - expected).abs().max() < TOLERANCE
+            assert (closed - expected).abs().max() < tolerance
             assert (closed - logits(model, tokens())).abs().max() > 1e-6
 
 
@@ -53,18 +53,18 @@ def test_folding_soft_gates_into_the_weights_equals_gating(model: nn.Module) -> 
             transposed = type(site.projection).__name__ == "Conv1D"
             site.projection.weight *= scale[:, None] if transposed else scale[None, :]
     with gated(model, gates):
-        assert (logits(model, tokens()) - logits(folded, tokens())).abs().max() < TOLERANCE
+        assert (logits(model, tokens()) - logits(folded, tokens())).abs().max() < bound(model)
 
 
 def test_one_gate_matrix_per_row(model: nn.Module) -> None:
-    ids = tokens()
+    ids, tolerance = tokens(), bound(model)
     gates = torch.rand(3, LAYERS, HEADS, generator=torch.Generator().manual_seed(3))
     with gated(model, gates):
         together = logits(model, ids)
     for row in range(3):
         with gated(model, gates[row]):
             alone = logits(model, ids[row : row + 1])
-        assert (together[row] - alone[0]).abs().max() < TOLERANCE
+        assert (together[row] - alone[0]).abs().max() < tolerance
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
@@ -77,13 +77,14 @@ def test_padding_on_either_side(model: nn.Module, side: str) -> None:
         place = slice(7 - len(row), 7) if side == "left" else slice(0, len(row))
         ids[i, place], mask[i, place] = row, 1
         places.append(place)
+    tolerance = bound(model)
     positions = (mask.cumsum(-1) - 1).clamp(min=0)
     with gated(model, gates):
         padded = logits(model, ids, attention_mask=mask, position_ids=positions)
     for i, row in enumerate(rows):
         with gated(model, gates[i]):
             alone = logits(model, row[None])
-        assert (padded[i, places[i]] - alone[0]).abs().max() < 1e-8
+        assert (padded[i, places[i]] - alone[0]).abs().max() < tolerance
 
 
 def test_gradient_against_finite_differences(model: nn.Module) -> None:
@@ -130,7 +131,7 @@ def test_contexts_nest_and_multiply(model: nn.Module) -> None:
             both = logits(model, tokens())
         only_outer = logits(model, tokens())
     with gated(model, outer * inner):
-        assert (logits(model, tokens()) - both).abs().max() < TOLERANCE
+        assert (logits(model, tokens()) - both).abs().max() < bound(model)
     with gated(model, outer):
         assert torch.equal(logits(model, tokens()), only_outer)
     assert torch.equal(logits(model, tokens()), plain)
@@ -221,10 +222,10 @@ def test_layers_that_run_more_than_once_are_gated_every_time(
 @given(st.lists(st.sampled_from([0.0, 0.3, 1.0]), min_size=8, max_size=8))
 def test_any_gates_equal_folded_weights(values: list[float]) -> None:
     gates = torch.tensor(values).view(LAYERS, HEADS)
-    model = make_model("llama_head_dim").double()
+    model = compute_in_float64(make_model("llama_head_dim"))
     folded = copy.deepcopy(model)
     with torch.no_grad():
         for site in find_head_sites(folded):
             site.projection.weight *= gates[site.layer].double().repeat_interleave(site.head_dim)
     with gated(model, gates, check=False):
-        assert (logits(model, tokens()) - logits(folded, tokens())).abs().max() < TOLERANCE
+        assert (logits(model, tokens()) - logits(folded, tokens())).abs().max() < bound(model)

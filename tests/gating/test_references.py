@@ -13,7 +13,7 @@ from chg.engine.evaluation import evaluate_gates
 from chg.errors import ConfigError, DataError, GateError
 from chg.gating.gate_wrapper import gated
 from chg.gating.references import Reference, make_reference
-from support.by_hand import KINDS, make, prepared, taken
+from support.by_hand import KINDS, entering_projections, make_any, rows_for
 from support.rows import ragged_data
 from support.tiny_models import HEADS, LAYERS, make_model
 
@@ -21,7 +21,7 @@ from support.tiny_models import HEADS, LAYERS, make_model
 @pytest.mark.parametrize(("kind", "per_position"), KINDS)
 def test_open_gates_change_nothing_bit_for_bit(kind: AblationKind, per_position: bool) -> None:
     for dtype in (torch.float32, torch.bfloat16):
-        model, data = make_model("gpt2").to(dtype), prepared(kind)
+        model, data = make_model("gpt2").to(dtype), rows_for(kind)
         batch, ones = collate(data.rows, 0), torch.ones(LAYERS, HEADS)
         reference = make_reference(model, data, kind, per_position=per_position)
         assert reference is not None
@@ -37,12 +37,12 @@ def test_open_gates_change_nothing_bit_for_bit(kind: AblationKind, per_position:
 
 
 def test_positions_that_the_reference_rows_lack_take_the_mean_of_all() -> None:
-    model, data = make("gpt2"), ragged_data()
+    model, data = make_any("gpt2"), ragged_data()
     short = data.select([0, 1])
     reference = make_reference(model, short, "mean", per_position=True)
     assert reference is not None
     found = reference.of(model, collate(data.rows, 0))
-    heads = [taken(model, row.ids)[1][0] for row in short.rows]
+    heads = [entering_projections(model, row.ids)[1][0] for row in short.rows]
     assert found[1].shape == (1, 11, 32)
     assert (found[1][0, 7] - torch.cat(heads).mean(0)).abs().max() < 1e-12
     assert (found[1][0, 4] - heads[1][4]).abs().max() < 1e-12
@@ -72,7 +72,7 @@ def test_a_mean_goes_with_any_pass() -> None:
 
 
 def test_what_is_refused() -> None:
-    model, data = make("gpt2"), ragged_data()
+    model, data = make_any("gpt2"), ragged_data()
     with pytest.raises(ConfigError, match="belongs to --ablation mean, not zero"):
         ablate_heads(model, data, per_position=True)
     with pytest.raises(ConfigError, match="belongs to --ablation mean, not resample"):
@@ -88,5 +88,5 @@ def test_what_is_refused() -> None:
     with pytest.raises(GateError, match="reference of layer 1 must be"):
         gated(model, torch.ones(2, 4), reference={0: torch.zeros(1, 1, 32)}).__enter__()
     with pytest.raises(GateError, match="times in a pass"):
-        ablate_heads(make("hrm_text"), data, ablation="resample")
+        ablate_heads(make_any("hrm_text"), data, ablation="resample")
     assert make_reference(model, data, "zero") is None

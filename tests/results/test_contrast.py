@@ -13,12 +13,14 @@ from chg.results.contrast import (
     ContrastResults,
     mean_and_spread,
 )
-from support.example_contrast import example_run, figures
+from support.example_contrast import example_run, side_metrics
 
 
 def test_results_come_back_as_they_were(tmp_path: Path) -> None:
     run = example_run()
-    unseen = replace(run.fits[0], unseen_retain=figures(1, 2)[0], unseen_forget=figures(1, 2)[1])
+    unseen = replace(
+        run.fits[0], unseen_retain=side_metrics(1, 2)[0], unseen_forget=side_metrics(1, 2)[1]
+    )
     other = replace(run, fits=(unseen,), reversed=True, held_out_task="antonym")
     results = ContrastResults((run, other), {"model": "m"})
     path = results.save(tmp_path / "gates.contrast.json")

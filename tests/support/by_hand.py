@@ -17,7 +17,8 @@ from support.tiny_models import FAMILIES, compute_in_float64, make_model
 KINDS: list[tuple[AblationKind, bool]] = [("mean", False), ("mean", True), ("resample", False)]
 
 
-def make(name: str) -> nn.Module:
+def make_any(name: str) -> nn.Module:
+    """A float64 model of a family by name, of a model type, or with a projection shared."""
     if name == "shared":
         model = compute_in_float64(build("llama"))  # type: ignore[arg-type]
         layers = model.model.layers
@@ -26,7 +27,7 @@ def make(name: str) -> nn.Module:
     return compute_in_float64(make_model(name)) if name in FAMILIES else build(name)
 
 
-def taken(model: nn.Module, ids: tuple[int, ...]) -> dict[int, Tensor]:
+def entering_projections(model: nn.Module, ids: tuple[int, ...]) -> dict[int, Tensor]:
     """`[use, pos, width]` by layer: what enters every projection, in one pass over one row."""
     sites, found, handles = find_head_sites(model), {}, []
     owners: dict[nn.Module, list[int]] = {}
@@ -49,12 +50,12 @@ def taken(model: nn.Module, ids: tuple[int, ...]) -> dict[int, Tensor]:
     }
 
 
-def by_hand(
+def stand_ins(
     model: nn.Module, data: TokenData, kind: AblationKind, per_position: bool
 ) -> list[dict[int, Tensor]]:
     """`[pos, width]` by layer, for every row: what stands in for its heads."""
     if kind == "resample":
-        elsewhere = [taken(model, row.reference_ids or ()) for row in data.rows]
+        elsewhere = [entering_projections(model, row.reference_ids or ()) for row in data.rows]
         return [
             {
                 layer: torch.stack(
@@ -64,7 +65,7 @@ def by_hand(
             }
             for row, found in zip(data.rows, elsewhere, strict=True)
         ]
-    every = [taken(model, row.ids) for row in data.rows]
+    every = [entering_projections(model, row.ids) for row in data.rows]
     mean = {
         layer: torch.cat([row[layer].flatten(0, 1) for row in every]).mean(0) for layer in every[0]
     }
@@ -80,7 +81,7 @@ def by_hand(
 
 
 @torch.no_grad()
-def plain(
+def sums_by_hand(
     model: nn.Module, data: TokenData, references: list[dict[int, Tensor]], gates: Tensor
 ) -> np.ndarray:
     """`[row]`: summed target log-probabilities, one pass per row with slices replaced by hand."""
@@ -118,6 +119,7 @@ def plain(
 
 
 def one_head_out(model: nn.Module) -> list[Tensor]:
+    """All heads open, then each closed alone."""
     exists = find_head_sites(model).existing()
     matrices = [exists.float()]
     for layer, head in exists.nonzero().tolist():
@@ -126,5 +128,6 @@ def one_head_out(model: nn.Module) -> list[Tensor]:
     return matrices
 
 
-def prepared(kind: AblationKind) -> TokenData:
+def rows_for(kind: AblationKind) -> TokenData:
+    """Ragged rows, with partners where that kind needs them."""
     return with_partners(ragged_data(), 0) if kind == "resample" else ragged_data()

@@ -32,9 +32,6 @@ SETTINGS = {
 """settings beyond the tiny ones; a layer's own number of heads is in one family alone"""
 
 
-TOLERANCE = 1e-8
-
-
 def build(model_type: str) -> nn.Module:
     """A tiny random model in float64, weights large enough for every head to matter."""
     require_family(model_type)
@@ -54,6 +51,7 @@ def build(model_type: str) -> nn.Module:
 
 
 def run(model: nn.Module, ids: Tensor, **inputs: Tensor) -> Tensor:
+    """Logits of one pass, without padding unless `inputs` say otherwise."""
     inputs = {"attention_mask": torch.ones_like(ids), **inputs}
     with torch.no_grad():
         logits: Tensor = model(input_ids=ids, use_cache=False, **inputs).logits
@@ -61,10 +59,12 @@ def run(model: nn.Module, ids: Tensor, **inputs: Tensor) -> Tensor:
 
 
 def some_tokens(*shape: int) -> Tensor:
+    """Random token ids, none of them special."""
     return torch.randint(3, VOCAB - 4, shape, generator=torch.Generator().manual_seed(0))
 
 
 def soft_gates(model: nn.Module) -> Tensor:
+    """Random gates between 0 and 1."""
     shape = find_head_sites(model).shape
     return torch.rand(shape, generator=torch.Generator().manual_seed(1)).double()
 

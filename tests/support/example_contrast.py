@@ -9,7 +9,8 @@ from chg.results.contrast import (
 )
 
 
-def figures(retain_nll: float, forget_nll: float) -> tuple[SideMetrics, SideMetrics]:
+def side_metrics(retain_nll: float, forget_nll: float) -> tuple[SideMetrics, SideMetrics]:
+    """Measures of both sides at one point of a curve."""
     return (
         SideMetrics(0.1, retain_nll, retain_nll, 1.0, 0.5, 0.5),
         SideMetrics(0.1, forget_nll, forget_nll, 1.0, 0.5, 0.5),
@@ -17,8 +18,9 @@ def figures(retain_nll: float, forget_nll: float) -> tuple[SideMetrics, SideMetr
 
 
 def example_run() -> ContrastRun:
+    """Two alphas from two starts each; the first start is the better one."""
     fits = tuple(
-        ContrastFit(alpha, start, 42 + start, *figures(0.1 + alpha * start, 1.0 + alpha))
+        ContrastFit(alpha, start, 42 + start, *side_metrics(0.1 + alpha * start, 1.0 + alpha))
         for alpha in (2.0, 0.5)
         for start in (0, 1)
     )

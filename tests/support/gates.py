@@ -13,6 +13,7 @@ from support.tiny_models import HEADS, LAYERS, VOCAB
 
 
 def individual() -> list[Tensor]:
+    """All heads open, then each closed alone."""
     matrices = [torch.ones(LAYERS, HEADS)]
     for place in range(LAYERS * HEADS):
         closed = torch.ones(LAYERS, HEADS)
@@ -22,11 +23,13 @@ def individual() -> list[Tensor]:
 
 
 def tokens(rows: int = 3, length: int = 7, seed: int = 1) -> Tensor:
+    """Random token ids, rows of one length."""
     return torch.randint(1, VOCAB, (rows, length), generator=torch.Generator().manual_seed(seed))
 
 
 @torch.no_grad()
 def logits(model: nn.Module, ids: Tensor, **inputs: Tensor) -> Tensor:
+    """Logits of one plain pass."""
     result: Tensor = model(input_ids=ids, use_cache=False, **inputs).logits
     return result
 
@@ -44,6 +47,7 @@ def zero_columns(model: nn.Module, layer: int, head: int) -> nn.Module:
 
 
 def hooks(model: nn.Module) -> int:
+    """Number of forward hooks anywhere in the model."""
     return sum(len(m._forward_pre_hooks) + len(m._forward_hooks) for m in model.modules())
 
 
@@ -51,5 +55,6 @@ GATES = torch.linspace(0, 1, LAYERS * HEADS).view(LAYERS, HEADS)
 
 
 def under(model: nn.Module, gates: Tensor) -> Tensor:
+    """Logits of one pass under gates."""
     with gated(model, gates):
         return logits(model, tokens())

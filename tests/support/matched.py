@@ -14,14 +14,17 @@ FIRST, SECOND = (0, 0), (1, 2)
 
 
 def separate_model() -> Any:
+    """A model in which one head reads one half of the tokens, another the other half."""
     return planted_model({FIRST: 1.0, SECOND: 1.0})
 
 
 def separate_sides() -> tuple[TokenData, TokenData]:
+    """Rows of either half of the tokens."""
     return copy_rows(128, 0, range(0, 8)), copy_rows(128, 1, range(8, TOKENS))
 
 
 def token_rows(tokens: Iterable[int]) -> TokenData:
+    """Rows that ask for the token they begin with."""
     rows = tuple(TokenRow((t, SEPARATOR, t), (False, False, True)) for t in tokens)
     return TokenData(rows, "planted", 0)
 

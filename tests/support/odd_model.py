@@ -8,6 +8,8 @@ from support.tiny_models import LAYERS, VOCAB
 
 
 class Mixer(nn.Module):
+    """The part of a layer that stands for its attention."""
+
     def __init__(self) -> None:
         super().__init__()
         self.out = nn.Linear(32, 32, bias=False)

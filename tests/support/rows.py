@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import torch
 from torch import nn
@@ -11,6 +16,7 @@ from support.tiny_models import VOCAB
 
 
 def ragged_data(rows: int = 5) -> TokenData:
+    """Rows of 3 tokens and more, scored throughout and at the end in turns."""
     generator = torch.Generator().manual_seed(7)
     made = []
     for i in range(rows):
@@ -33,6 +39,7 @@ def plain_sums(model: nn.Module, data: TokenData) -> np.ndarray:
 
 
 def scored_text(tokenizer, row) -> str:  # type: ignore[no-untyped-def]
+    """Text of the tokens of a row that are scored."""
     return str(tokenizer.decode([t for t, s in zip(row.ids, row.scored, strict=True) if s]))
 
 
@@ -49,3 +56,9 @@ def few_shot(rows: int = 6) -> TokenData:
         ids = (examples if i < rows - 2 else other) + draw(1 + i % 4)
         made.append(TokenRow(tuple(ids), tuple(j in (3, len(ids) - 1) for j in range(len(ids)))))
     return TokenData(tuple(made), "few-shot", 0)
+
+
+def write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> Path:
+    """Write rows as JSON lines."""
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path

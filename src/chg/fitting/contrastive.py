@@ -1,4 +1,4 @@
-"""Gates that keep one behavior and lose another (docs/method.md#contrastive-chg; paper, eq. 2).
+"""Gates that keep one behavior and lose another (docs/method.md#contrastive; paper, eq. 2).
 
 1. Rows of the retain and the forget side are paired: as they match, or as they come, each side
    shuffled by itself.
