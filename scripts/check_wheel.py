@@ -34,6 +34,8 @@ ROOT = Path(__file__).resolve().parents[1]
 CONSTRAINTS = ROOT / "constraints.txt"
 WITHOUT_TORCH = {"pyyaml", "tyro"}
 """Dependencies that printing the help of every verb takes."""
+STAMP = "dependencies.txt"
+"""File in an environment that says what was installed."""
 OF_CUDA = ("nvidia-", "cuda-")
 """Beginnings of the names that a large build of torch depends on."""
 
@@ -96,8 +98,7 @@ def check_other(minor: str, python: Path | None, wheel: Path) -> int:
     try:
         if python is None:
             raise UnavailableError("not installed here")
-        large = has_large_torch(python) and not os.environ.get("CHG_LARGE_TORCH")
-        line = check(minor, python, wheel, with_torch=not large)
+        line = check(minor, python, wheel, with_torch=takes_torch(minor, python))
     except UnavailableError as error:
         line = f"not tested: {error}"
     except subprocess.CalledProcessError as error:
@@ -106,8 +107,15 @@ def check_other(minor: str, python: Path | None, wheel: Path) -> int:
     return int(failed)
 
 
+def takes_torch(minor: str, python: Path) -> bool:
+    """Decide on torch, once per environment: a small build, or any where it is asked for."""
+    if os.environ.get("CHG_LARGE_TORCH"):
+        return True
+    return not stands(_environment(minor), with_torch=False) and not has_large_torch(python)
+
+
 def has_large_torch(python: Path) -> bool:
-    """Whether the torch that pip would install depends on CUDA's packages."""
+    """Ask pip whether the torch that it would install depends on packages of CUDA."""
     report = json.loads(
         _pip(python, "--dry-run", "--ignore-installed", "--no-deps", "--report", "-", "torch")
     )
@@ -121,8 +129,9 @@ def has_large_torch(python: Path) -> bool:
 
 def check(minor: str, python: Path, wheel: Path, *, with_torch: bool) -> str:
     """Install the wheel into its environment, run it there, and return what was tested."""
-    environment = ROOT / f".venv-py{minor}"
-    install_dependencies(environment, python, with_torch=with_torch)
+    environment = _environment(minor)
+    if not stands(environment, with_torch=with_torch):
+        make_environment(environment, python, with_torch=with_torch)
     inside = environment / "bin" / "python"
     _pip(inside, "--force-reinstall", "--no-deps", str(wheel))
     _run(inside, "-c", FROM_THE_WHEEL)
@@ -139,23 +148,37 @@ def check(minor: str, python: Path, wheel: Path, *, with_torch: bool) -> str:
     )
 
 
-def install_dependencies(environment: Path, python: Path, *, with_torch: bool) -> None:
-    """Make the environment, unless it is there with the same dependencies."""
-    dependencies = [
+def _environment(minor: str) -> Path:
+    return ROOT / f".venv-py{minor}"
+
+
+def stands(environment: Path, *, with_torch: bool) -> bool:
+    """Look whether an environment is there, with the dependencies that the package has now."""
+    stamp = environment / STAMP
+    return stamp.is_file() and stamp.read_text() == _described(with_torch=with_torch)
+
+
+def _described(*, with_torch: bool) -> str:
+    return "\n".join([*dependencies(with_torch=with_torch), CONSTRAINTS.read_text()])
+
+
+def dependencies(*, with_torch: bool) -> list[str]:
+    """Requirements of the package, or of its help alone."""
+    return [
         line
         for line in requires("chg") or []
         if "extra ==" not in line and (with_torch or Requirement(line).name in WITHOUT_TORCH)
     ]
-    content = "\n".join([*dependencies, CONSTRAINTS.read_text()])
-    stamp = environment / "dependencies.txt"
-    if stamp.is_file() and stamp.read_text() == content:
-        return
+
+
+def make_environment(environment: Path, python: Path, *, with_torch: bool) -> None:
+    """Make an environment afresh and install the dependencies, torch before what needs it."""
     _run(python, "-m", "venv", "--clear", str(environment))
     inside = environment / "bin" / "python"
-    if with_torch:  # first, so that nothing pulls in another build of it
+    if with_torch:
         _pip(inside, "torch")
-    _pip(inside, *dependencies)
-    stamp.write_text(content)
+    _pip(inside, *dependencies(with_torch=with_torch))
+    (environment / STAMP).write_text(_described(with_torch=with_torch))
 
 
 def _pip(python: Path, *arguments: str) -> str:
