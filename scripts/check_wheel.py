@@ -188,7 +188,7 @@ def _pip(python: Path, *arguments: str) -> str:
         return _run(python, "-m", "pip", "install", *options, *arguments)
     except subprocess.CalledProcessError as error:
         errors = [line for line in error.stderr.splitlines() if line.startswith("ERROR")]
-        raise UnavailableError(errors[-1] if errors else error.stderr.strip()) from error
+        raise UnavailableError(errors[0] if errors else error.stderr.strip()) from error
 
 
 def _run(program: Path, *arguments: str) -> str:
