@@ -1,12 +1,13 @@
 # Two commands do all the set-up on a fresh machine that has python3 and make:
 #   make demo   studies the built-in model, and says what was found
-#   make test   lint, format, types and tests
+#   make test   lint, format, types, the built package, every Python that is there, and tests
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 OLDEST := .venv-oldest
-PIP := python -m pip install --quiet --disable-pip-version-check
+# Modules are compiled when first used: most of what is installed never is.
+PIP := python -m pip install --quiet --disable-pip-version-check --no-compile
 # torch comes from constraints.txt first, so that nothing pulls in a larger build of it.
 INSTALL := $(BIN)/$(PIP) -c constraints.txt
 INSTALL_OLDEST := $(OLDEST)/bin/$(PIP) -c constraints-oldest.txt
@@ -18,22 +19,33 @@ OLDEST_TESTS := $(patsubst %,tests/%.py,test_readme ablation/test_ablate ablatio
 	models/test_unwrap results/test_ablation) \
 	-k "not finite_differences and not padding and not equals_a_loop and not readmes"
 
+SOURCES := $(shell find src -type f -not -name '*.pyc')
+
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo -n)
 APT := $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get -q
 
-.PHONY: demo test lint types oldest unit chromium clean
+.PHONY: demo test lint types package oldest pythons unit chromium clean
 
 demo: $(VENV)/.installed
 	$(BIN)/chg demo
 
-test: $(VENV)/.installed-dev lint types oldest unit
+test: $(VENV)/.installed-dev lint types package oldest pythons unit
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
 
 types: $(VENV)/.installed-dev
 	$(BIN)/mypy
+
+# The wheel alone, in an environment that knows nothing of the clone.
+package: dist/.built
+	$(BIN)/python scripts/check_wheel.py dist/*.whl
+
+# The same with every other Python that chg supports and that is found here.
+pythons: dist/.built
+	$(BIN)/python scripts/check_wheel.py --others dist/*.whl
 
 oldest: $(OLDEST)/.installed
 	$(OLDEST)/bin/python -m pytest -n 2 $(OLDEST_TESTS)
@@ -59,6 +71,12 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	$(INSTALL) -e ".[dev]"
 	touch $@
 
+dist/.built: pyproject.toml README.md LICENSE $(SOURCES) | $(VENV)/.installed-dev
+	rm -rf dist
+	$(BIN)/python -m build --quiet
+	$(BIN)/twine check --strict dist/*
+	touch $@
+
 # All but transformers, and what it pins, is taken from the other environment.
 $(OLDEST)/.installed: constraints-oldest.txt $(VENV)/.installed-dev
 	$(PYTHON) -m venv $(OLDEST)
@@ -68,4 +86,4 @@ $(OLDEST)/.installed: constraints-oldest.txt $(VENV)/.installed-dev
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(OLDEST) demo_output*
+	rm -rf $(VENV) $(OLDEST) .venv-py* dist demo_output*

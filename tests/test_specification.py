@@ -9,16 +9,21 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import runpy
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 import torch
+from torch import nn
 
 from chg import HeadGates
+from chg.errors import ChgError
 from support.local_hub import SENTENCES
 from support.repository import ROOT
 
@@ -193,6 +198,22 @@ def test_every_command_runs_verbatim_and_leaves_what_it_promises(root: Path) -> 
     ]
 
 
+def in_bare_clone(code: str, folder: Path, *, cwd: str = ".") -> subprocess.CompletedProcess[str]:
+    """Run Python without chg installed, in a copy of `src` that it can be imported from."""
+    shutil.copytree(ROOT / "src", folder / "src", ignore=shutil.ignore_patterns("tiny"))
+    blocker = (
+        "import sys; sys.path = [p for p in sys.path if not p.rstrip('/').endswith('/src')]\n"
+        "sys.meta_path = [f for f in sys.meta_path if 'editable' not in repr(f).lower()]\n"
+    )
+    return subprocess.run(
+        [sys.executable, "-c", blocker + code],
+        cwd=folder / cwd,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
 @pytest.mark.parametrize(
     ("script", "verb"),
     [
@@ -203,25 +224,87 @@ def test_every_command_runs_verbatim_and_leaves_what_it_promises(root: Path) -> 
     ],
 )
 def test_scripts_work_from_a_bare_clone(script: str, verb: str, tmp_path: Path) -> None:
-    """Without chg installed: only the folder beside the script is there to import it from."""
-    shutil.copytree(ROOT / "src", tmp_path / "src", ignore=shutil.ignore_patterns("tiny"))
-    blocker = "import sys; sys.path = [p for p in sys.path if not p.rstrip('/').endswith('/src')]"
     code = (
-        f"{blocker}\n"
-        "import importlib.machinery, runpy\n"
-        "sys.meta_path = [f for f in sys.meta_path if 'editable' not in repr(f).lower()]\n"
+        "import runpy\n"
         f"sys.argv = ['{script}.py', '--help']\n"
         f"runpy.run_path('src/{script}.py', run_name='__main__')\n"
     )
-    result = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
+    result = in_bare_clone(code, tmp_path)
     assert result.returncode == 0, result.stderr
     assert f"chg {verb}" in result.stdout
 
 
+def test_the_gate_wrapper_is_imported_from_a_bare_clone(tmp_path: Path) -> None:
+    code = (
+        "import gate_wrapper, chg\n"
+        "assert all(getattr(gate_wrapper, n) is getattr(chg, n) for n in gate_wrapper.__all__)\n"
+        "print(chg.__file__)\n"
+    )
+    result = in_bare_clone(code, tmp_path, cwd="src/model")
+    assert result.returncode == 0, result.stderr
+    assert Path(result.stdout.strip()) == tmp_path / "src" / "chg" / "__init__.py"
+
+
+class Looker(nn.Module):
+    """Causal attention of four heads under names that nobody looks for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mixed, self.merger = nn.Linear(32, 96), nn.Linear(32, 32)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        query, key, value = self.mixed(x).view(*x.shape[:2], 3, 4, 8).transpose(1, 3).unbind(2)
+        heads = nn.functional.scaled_dot_product_attention(query, key, value, is_causal=True)
+        return self.merger(heads.transpose(1, 2).flatten(2))
+
+
+class Stranger(nn.Module):
+    """A language model of a type that nobody knows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.config = SimpleNamespace(model_type="stranger", num_attention_heads=4)
+        self.embed = nn.Embedding(16, 32)
+        self.layers = nn.ModuleList(nn.ModuleDict({"looker": Looker()}) for _ in range(2))
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.embed
+
+    def forward(self, input_ids: torch.Tensor, **_: object) -> SimpleNamespace:
+        x = self.embed(input_ids)
+        for layer in self.layers:
+            x = x + layer["looker"](x)
+        return SimpleNamespace(logits=x @ self.embed.weight.T)
+
+
+def test_the_advice_for_a_model_that_is_not_recognised_works(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Print the model, as the specification says; what was to be adapted is registered instead."""
+    monkeypatch.setattr("chg.models.layouts._registered", {})
+    wrapper = SimpleNamespace(**runpy.run_path(str(ROOT / "src" / "model" / "gate_wrapper.py")))
+    model, ids = Stranger(), torch.arange(8)[None]
+    with pytest.raises(ChgError) as caught:
+        wrapper.get_attention_module(model, 0)
+    message = str(caught.value)
+    for line in ("(looker): Looker(", "(merger): Linear("):
+        assert line in str(model)
+        assert line in message
+    (call,) = re.findall(r"chg\.(register_architecture\(.*?\))", message)
+    call = call.replace("NAME_IN_LAYER", "looker").replace("NAME_IN_ATTENTION", "merger")
+    exec(call, vars(wrapper))
+    assert wrapper.get_attention_module(model, 1) is model.get_submodule("layers.1.looker")
+    plain, gates = model(ids).logits, torch.ones(2, 4)
+    with wrapper.gated(model, gates):
+        assert torch.equal(model(ids).logits, plain)
+    gates[1, 2] = 0
+    with wrapper.gated(model, gates):
+        assert not torch.allclose(model(ids).logits, plain)
+
+
 def test_nothing_else_lives_beside_the_entry_scripts() -> None:
     for folder, names in (
+        ("model", {"gate_wrapper.py"}),
         ("train", {"fit_gates.py", "eval_ablation.py", "contrastive_chg.py"}),
         ("analysis", {"analyze.py"}),
     ):

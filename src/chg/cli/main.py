@@ -89,12 +89,9 @@ def _overview() -> str:
 
 
 def _version() -> str:
-    from importlib.metadata import PackageNotFoundError, version
+    from chg import __version__
 
-    try:
-        return version("chg")
-    except PackageNotFoundError:
-        return "unknown (not installed)"
+    return __version__
 
 
 def _out(text: str) -> None:
