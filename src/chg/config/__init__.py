@@ -2,6 +2,7 @@
 
 from chg.config.ablation import AblationConfig, AnalysisConfig
 from chg.config.choices import (
+    ABLATION_WORDS,
     CLOSED_BELOW,
     OPEN_ABOVE,
     UNIT_NAMES,
@@ -11,6 +12,7 @@ from chg.config.choices import (
     Recompute,
     Reporter,
     Unit,
+    head_label,
 )
 from chg.config.data import (
     DEFAULT_DATASET,
@@ -27,6 +29,7 @@ from chg.config.model import MemoryConfig, ModelConfig
 from chg.config.study import CheckConfig, StudyConfig
 
 __all__ = [
+    "ABLATION_WORDS",
     "CLOSED_BELOW",
     "DEFAULT_DATASET",
     "OPEN_ABOVE",
@@ -53,4 +56,5 @@ __all__ = [
     "StudyConfig",
     "TupleData",
     "Unit",
+    "head_label",
 ]
