@@ -78,11 +78,13 @@ def require_positive(**settings: float | None) -> None:
 Unit = Literal["head", "kv_group"]
 UNIT_NAMES: dict[Unit, str] = {"head": "head", "kv_group": "key-value group"}
 """unit -> what people call it"""
+UNIT_LETTERS: dict[Unit, str] = {"head": "H", "kv_group": "G"}
+"""unit -> its letter in `L3H7`"""
 
 
 def head_label(layer: int, head: int, unit: Unit = "head") -> str:
     """`L3H7`, or `L3G1` for a key-value group."""
-    return f"L{layer}{'H' if unit == 'head' else 'G'}{head}"
+    return f"L{layer}{UNIT_LETTERS[unit]}{head}"
 
 
 VERDICT_THRESHOLD = 0.5

@@ -107,6 +107,10 @@ class StudyResults:
         """Unit that has a gate: a query head, or a key-value group of query heads."""
         return "kv_group" if self.manifest.get("unit") == "kv_group" else "head"
 
+    def gates(self, stage: Stage) -> NDArray[np.float64]:
+        """Gates of a stage in [0, 1], `[seed, layer, head]`; NaN where there is no head."""
+        return np.asarray(1 / (1 + np.exp(-self.logits[stage].astype(np.float64))))
+
     def metrics_of(self, stage: Stage) -> pd.DataFrame:
         """Rows of `metrics` of one stage, at the study's own strength of regularisation."""
         rows = self.metrics[self.metrics["stage"] == stage]
