@@ -98,6 +98,12 @@ def test_the_wheel_holds_the_package_alone(wheel: Path) -> None:
     assert f"chg-{chg.__version__}.dist-info/METADATA" in names
 
 
+def test_the_commit_of_a_result_is_that_of_the_whole_package() -> None:
+    from chg.results import provenance
+
+    assert Path(chg.__file__).parent == provenance.PACKAGE
+
+
 def test_the_oldest_transformers_that_is_promised_is_the_one_tested() -> None:
     promised = re.search(r'"transformers>=([\d.]+),', (ROOT / "pyproject.toml").read_text())
     tested = re.search(r"transformers==([\d.]+)", (ROOT / "constraints-oldest.txt").read_text())

@@ -1,4 +1,4 @@
-"""Writing files so that a reader never meets half of one."""
+"""Atomic writes, and JSON and tensors read back."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def ensure_folder(folder: str | Path) -> Path:
     """Make `folder` and prove that a file can be written into it.
 
     Raises:
-        OutputError: it cannot.
+        OutputError: the folder cannot be made or written.
     """
     folder = Path(folder)
     try:
@@ -70,32 +70,49 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write JSON, atomically."""
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+def write_json(path: str | Path, content: Mapping[str, Any], *, allow_nan: bool = True) -> None:
+    """Write JSON, atomically.
 
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object.
+    Args:
+        path: the file.
+        content: what a JSON object can hold.
+        allow_nan: write NaN and infinities, which JSON proper does not know.
 
     Raises:
-        ResultsError: it is missing or damaged.
+        OutputError: `path` cannot be written.
+        ValueError: `content` holds a number that is not allowed.
+    """
+    with atomic_path(path) as temporary:
+        text = json.dumps(content, indent=1, allow_nan=allow_nan)
+        temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def read_json(path: Path, kind: str = "a JSON file as chg writes it") -> dict[str, Any]:
+    """Read a JSON object.
+
+    Args:
+        path: the file.
+        kind: a phrase for the error message that says which file was expected.
+
+    Raises:
+        ResultsError: the file is missing, damaged or holds no JSON object.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except OSError as error:
         raise ResultsError(f"{path} cannot be read: {error}") from error
+    except ValueError as error:
+        raise ResultsError(f"{path} is not {kind}: {error}") from error
     if not isinstance(content, dict):
-        raise ResultsError(f"{path} is damaged: it holds no JSON object")
+        raise ResultsError(f"{path} is not {kind}: it holds no JSON object")
     return content
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors of a file and the notes in its header.
+    """Read the tensors of a file and the notes in its header.
 
     Raises:
-        ResultsError: it is missing or damaged.
+        ResultsError: the file is missing or damaged.
     """
     try:
         with safe_open(path, framework="pt") as file:

@@ -13,7 +13,7 @@ from matplotlib.image import imread
 
 from chg import AblationResult, AnalysisConfig, HeadGates, analyze
 from chg.errors import ConfigError, GateError, ResultsError
-from chg.report.drawing import colour_limit, ticks
+from chg.report.drawing import color_limit, ticks
 from chg.results.ablation import HeadScore, Step
 
 
@@ -144,9 +144,9 @@ def test_sequential_results_rank_by_the_change_at_the_step(tmp_path: Path) -> No
 
 def test_an_outlier_does_not_whiten_the_map() -> None:
     usual = np.full(1000, 0.01)
-    assert colour_limit(np.append(usual, 5.0)) == (pytest.approx(0.03), "both")
-    assert colour_limit(np.append(usual, 0.02)) == (pytest.approx(0.02), "neither")
-    assert colour_limit(np.zeros(10)) == (1.0, "neither")
+    assert color_limit(np.append(usual, 5.0)) == (pytest.approx(0.03), "both")
+    assert color_limit(np.append(usual, 0.02)) == (pytest.approx(0.02), "neither")
+    assert color_limit(np.zeros(10)) == (1.0, "neither")
 
 
 @pytest.mark.parametrize("count", [1, 4, 12, 17, 18, 32, 64, 80, 200])

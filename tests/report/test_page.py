@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from chg.report import Study
 from chg.report.page import render_page, save_page
 from chg.report.page_data import heads_csv
-from chg.report.palette import DARK_ROLE_COLOURS, ROLE_COLOURS
+from chg.report.palette import DARK_ROLE_COLORS, ROLE_COLORS
 from support.example_study import SCORES, example_study
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
@@ -125,7 +125,7 @@ def test_says_what_was_run_and_what_was_found(opened: Open, studies: dict[str, S
     page, study = opened(), studies["4x8"]
     assert page.locator("h1").inner_text() == study.manifest["title"]
     assert page.locator(".summary").inner_text() == study.manifest["summary"]
-    for role in ROLE_COLOURS:
+    for role in ROLE_COLORS:
         counted = page.locator(f".count.{role} b").inner_text().split()[0]
         assert int(counted) == (study.heads["role"] == role).sum()
     page.locator(".facts summary").click()
@@ -142,8 +142,8 @@ def test_says_what_was_run_and_what_was_found(opened: Open, studies: dict[str, S
 def test_the_switch_changes_the_map(opened: Open, studies: dict[str, Study]) -> None:
     page, study = opened(), studies["4x8"]
     helps, hinders = first_of(study, "facilitating"), first_of(study, "interfering")
-    assert fill(page, helps) == rgb(ROLE_COLOURS["facilitating"])
-    assert fill(page, hinders) == rgb(ROLE_COLOURS["interfering"])
+    assert fill(page, helps) == rgb(ROLE_COLORS["facilitating"])
+    assert fill(page, hinders) == rgb(ROLE_COLORS["interfering"])
     seen = {fill(page, helps)}
     views = page.locator("#views input").evaluate_all("all => all.map(e => e.value)")
     assert views == ["role", *SCORES, *study.logits, "ablation", "estimate"]
@@ -153,7 +153,7 @@ def test_the_switch_changes_the_map(opened: Open, studies: dict[str, Study]) -> 
         seen.add(fill(page, helps))
     assert len(seen) > 5
     page.locator("#map").press("r")
-    assert fill(page, helps) == rgb(ROLE_COLOURS["facilitating"])
+    assert fill(page, helps) == rgb(ROLE_COLORS["facilitating"])
 
 
 def test_one_seed_shows_its_own_roles(opened: Open, studies: dict[str, Study]) -> None:
@@ -162,7 +162,7 @@ def test_one_seed_shows_its_own_roles(opened: Open, studies: dict[str, Study]) -
         page.select_option("#seed", str(seed))
         for head in (0, 1):
             role = study.roles[seed, -1, head]
-            assert fill(page, f"L3H{head}") == rgb(ROLE_COLOURS[role])
+            assert fill(page, f"L3H{head}") == rgb(ROLE_COLORS[role])
     choose(page, "ablation")
     assert page.locator("#seed").is_disabled()
 
@@ -271,10 +271,10 @@ def test_light_and_dark(opened: Open, studies: dict[str, Study]) -> None:
     helps = first_of(studies["4x8"], "facilitating")
     ground = "getComputedStyle(document.body).backgroundColor"
     dark = page.evaluate(ground)
-    assert fill(page, helps) == rgb(DARK_ROLE_COLOURS["facilitating"])
+    assert fill(page, helps) == rgb(DARK_ROLE_COLORS["facilitating"])
     page.click("#theme")
     assert page.evaluate(ground) != dark
-    assert fill(page, helps) == rgb(ROLE_COLOURS["facilitating"])
+    assert fill(page, helps) == rgb(ROLE_COLORS["facilitating"])
 
 
 @pytest.mark.parametrize("name", ["4x8", "hybrid", "80x64"])

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from chg.errors import ResultsError
 from chg.report import save_figures
-from chg.report.palette import ROLE_COLOURS
+from chg.report.palette import ROLE_COLORS
 from chg.report.study_figures import FIGURES
 from support.example_study import example_study
 
@@ -50,7 +50,7 @@ def test_roles_are_drawn_where_they_belong() -> None:
     (image,) = figure.axes[0].images
     codes = np.asarray(image.get_array(), dtype=float)
     for row in study.heads.itertuples():
-        assert list(ROLE_COLOURS)[int(codes[row.layer, row.head])] == row.role
+        assert list(ROLE_COLORS)[int(codes[row.layer, row.head])] == row.role
     assert np.isnan(codes[1]).all()
 
 
@@ -67,7 +67,7 @@ def test_a_study_shows_itself_in_a_notebook() -> None:
     tags.feed(shown)
     assert "script" not in tags.found
     assert "b>m" not in shown.replace("&lt;b&gt;m&lt;", "")
-    assert tags.found.count("path") == len(ROLE_COLOURS)
+    assert tags.found.count("path") == len(ROLE_COLORS)
     assert len(shown) < 150_000
 
 

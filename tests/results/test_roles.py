@@ -33,7 +33,7 @@ def test_roles_over_seeds_are_undecided_where_seeds_disagree() -> None:
     roles = classify_heads(plus, minus).roles
     assert roles.shape == (5, 1, 4)
     assert role_shares(roles)["facilitating"][0, 0] == pytest.approx(0.8)
-    together = role_over_seeds(roles)
+    together = role_over_seeds(roles, 0.8)
     assert together.tolist() == [["facilitating", "undecided", "interfering", ""]]
     assert role_over_seeds(roles, 0.9)[0, 0] == "undecided"
     assert role_over_seeds(roles, 0.6)[0, 1] == "irrelevant"

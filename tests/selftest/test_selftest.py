@@ -15,8 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from chg.cli.main import main
-from chg.selftest import checks
-from chg.selftest.run import run_selftest
+from chg.selftest import checks, run_selftest
 
 
 def test_it_passes_end_to_end_as_a_command_without_a_network() -> None:
@@ -42,7 +41,7 @@ def test_it_passes_end_to_end_as_a_command_without_a_network() -> None:
 
 def only(monkeypatch: pytest.MonkeyPatch, *beginnings: str) -> None:
     """Leave in the self-test only checks whose names begin so."""
-    chosen = tuple(test for test in checks.CHECKS if test.name.startswith(beginnings))
+    chosen = tuple(check for check in checks.CHECKS if check.name.startswith(beginnings))
     assert chosen
     monkeypatch.setattr(checks, "CHECKS", chosen)
 
@@ -171,10 +170,10 @@ def test_contrastive_sides_that_are_mixed_up(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_an_error_is_a_failed_check_and_the_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(_bench: object) -> Any:
+    def broken(_fixtures: object) -> Any:
         raise ValueError("a [b] c")
 
-    first, *rest = (test for test in checks.CHECKS if test.name.startswith("gates of 1"))
+    first, *rest = (check for check in checks.CHECKS if check.name.startswith("gates of 1"))
     monkeypatch.setattr(checks, "CHECKS", (replace(first, find=broken), *rest))
     seen: list[bool] = []
     done = run_selftest(lambda check: seen.append(check.passed))

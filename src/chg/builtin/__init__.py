@@ -1,4 +1,4 @@
-"""The model and the tasks that ship."""
+"""Model and tasks that ship with chg."""
 
 from chg.builtin.tasks import builtin_rows
 

@@ -1,8 +1,8 @@
 """Rows of the built-in datasets: a prompt, its target, and the task it belongs to.
 
-Rows are drawn from a seed, so a split is the same everywhere. Whether a prompt is a validation
-prompt is a property of its text alone (`is_validation`): whoever draws training rows, the model's
-own training script included, can never meet one. Nothing here needs torch.
+Rows are drawn from a seed, so a split is the same everywhere. Being a validation prompt is a
+property of the prompt's text alone (`is_validation`): a draw of training rows, that of the model's
+training script included, never meets one. Nothing here needs torch.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ SPLITS: dict[str, int] = {"train": 2048, "validation": 512}
 """split -> its rows, unless another number is asked for"""
 
 MOST_MISSES = 1000
-"""draws in a row that give a prompt already drawn, before a split counts as exhausted"""
+"""Draws in a row that give a prompt already drawn, before a split counts as exhausted."""
 
 EXAMPLES = 3
 RULES = ("aba", "abb")
 """A triple of tokens ends with its first, or with its second."""
 COPY_LENGTHS = (5, 9)
-"""Shortest and longest sequence: were it one length, looking back that far would do."""
+"""Shortest and longest sequence: were there a single length, looking back that far would do."""
 
 _OPENINGS = ("", "please", "now", "next", "kindly", "then")
 _VERBS = ("give", "write", "name", "print", "state", "show", "spell", "type")
@@ -116,17 +116,17 @@ _MAKERS: dict[str, tuple[Callable[[str, random.Random], Row], tuple[str, ...]]] 
 
 
 def is_validation(prompt: str) -> bool:
-    """Whether a prompt is held out: one in five is, by a checksum of its text."""
+    """True for a held-out prompt: about one in five, by a checksum of its text."""
     return crc32(prompt.encode()) % 5 == 0
 
 
 def prompts_of(row: Row) -> tuple[str, ...]:
-    """The prompt of a row, or both of a matched tuple."""
+    """Prompt of a row, or both prompts of a matched tuple."""
     return tuple(text for name, text in row.items() if name.endswith("prompt"))
 
 
 def builtin_configs(dataset: str) -> tuple[str, ...]:
-    """The configs of a dataset: its tasks or rules.
+    """Configs of a dataset: its tasks or rules.
 
     Raises:
         DataError: there is no such dataset.
@@ -158,7 +158,7 @@ def draw_row(dataset: str, config: str | None, split: str, rng: random.Random) -
     task = config or rng.choice(configs)
     while True:
         row = _MAKERS[dataset][0](task, rng)
-        # Both prompts of a tuple, so that no figure is of a training prompt on either side.
+        # Both prompts of a tuple, so that no metric is of a training prompt on either side.
         if all(is_validation(prompt) == (split == "validation") for prompt in prompts_of(row)):
             return row
 
@@ -176,27 +176,27 @@ def builtin_rows(
         seed: another seed draws another sample of the same split.
 
     Raises:
-        DataError: something of this does not exist, or there are not that many prompts.
+        DataError: the dataset, the config or the split does not exist, or has fewer prompts.
     """
     draw_row(dataset, config, split, random.Random(0))  # also when no rows are asked for
     wanted = SPLITS[split] if rows is None else rows
     rng = random.Random(f"{dataset} {config} {split} {seed}")
-    found: dict[tuple[str, ...], Row] = {}
+    drawn: dict[tuple[str, ...], Row] = {}
     misses = 0
-    while len(found) < wanted:
+    while len(drawn) < wanted:
         row = draw_row(dataset, config, split, rng)
-        misses = misses + 1 if prompts_of(row) in found else 0
-        found.setdefault(prompts_of(row), row)
+        misses = misses + 1 if prompts_of(row) in drawn else 0
+        drawn.setdefault(prompts_of(row), row)
         if misses > MOST_MISSES:
             raise DataError(
                 f"builtin:{dataset} (config {config or 'all'}) has fewer than {wanted} different "
-                f"prompts in {split!r}; ask for at most {len(found)} rows"
+                f"prompts in {split!r}; ask for at most {len(drawn)} rows"
             )
-    return list(found.values())
+    return list(drawn.values())
 
 
 def vocabulary() -> list[str]:
-    """Every word of any row, and the rules' names, sorted: what the tokenizer knows."""
+    """Vocabulary of the tokenizer: every word of any row, and the rules' names, sorted."""
     words = {":", ";", *RANDOM_TOKENS, *RULES, *_OPENINGS, *_VERBS} - {""}
     for wordings in _WORDINGS.values():
         words.update(" ".join(wordings).split())

@@ -1,10 +1,9 @@
-"""The words of the built-in tasks, as data.
+"""Words of the built-in tasks, as data.
 
-One lexicon, a line per part of speech and letter; every entry is `word form french`, where *form*
-is what the part of speech has (a plural, a past, an antonym, a capital) and `-` stands for French
-words spelled as in English, from which no task could be told. The six tasks are read off the
-lexicon, so every word is an input of two to four tasks, nearly all of three or more, and a prompt
-must say, or show, which one is meant.
+One lexicon, a string per part of speech; every entry is `word form french`, where *form* is the
+plural, past, antonym or capital and `-` stands for French words spelled as in English, from which
+no task could be told. The six tasks are read off the lexicon, so every word is an input of two to
+four tasks, nearly all of three or more, and a prompt must say, or show, which task is meant.
 """
 
 from __future__ import annotations

@@ -107,12 +107,15 @@ def _example(data: Any) -> str:
 
 def _fits(found: Study) -> str:
     """What gates cost, stage by stage."""
+    from chg.results import STAGE_NAMES
+
     figures = found.manifest["figures"]
     lines = [f"\nHeld-out NLL {figures['ungated']['nll']:.3f} ungated"]
-    names = {"initial": "fitted freely", "retention": "pushed open", "removal": "pushed closed"}
-    for stage, name in names.items():
+    for stage, name in STAGE_NAMES.items():
         nll, share = figures[stage]["nll"]["mean"], figures[stage]["accuracy"]["mean"]
-        lines.append(f"  {nll:.3f} with gates {name}, {share:.0%} of the answer tokens right")
+        lines.append(
+            f"  {nll:.3f} with gates {name.phrase}, {share:.0%} of the answer tokens right"
+        )
     return "\n".join(lines)
 
 

@@ -2,8 +2,10 @@
 
 from chg.config.ablation import AblationConfig, AnalysisConfig
 from chg.config.choices import (
+    ABLATION_WORDS,
     CLOSED_BELOW,
     OPEN_ABOVE,
+    UNIT_LETTERS,
     UNIT_NAMES,
     VERDICT_THRESHOLD,
     AblationKind,
@@ -11,6 +13,7 @@ from chg.config.choices import (
     Recompute,
     Reporter,
     Unit,
+    head_label,
 )
 from chg.config.data import (
     DEFAULT_DATASET,
@@ -27,9 +30,11 @@ from chg.config.model import MemoryConfig, ModelConfig
 from chg.config.study import CheckConfig, StudyConfig
 
 __all__ = [
+    "ABLATION_WORDS",
     "CLOSED_BELOW",
     "DEFAULT_DATASET",
     "OPEN_ABOVE",
+    "UNIT_LETTERS",
     "UNIT_NAMES",
     "VERDICT_THRESHOLD",
     "AblationConfig",
@@ -53,4 +58,5 @@ __all__ = [
     "StudyConfig",
     "TupleData",
     "Unit",
+    "head_label",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
 from chg.errors import ConfigError
@@ -25,6 +26,33 @@ AblationOrder = Literal["forward", "backward", "random"]
 AblationKind = Literal["zero", "mean", "resample"]
 """What an ablated head is replaced by. zero: nothing. mean: its mean over reference rows.
 resample: its output in another row, or in a row's corrupted prompt."""
+
+
+@dataclass(frozen=True)
+class AblationWords:
+    """An ablation kind in the words of each place that shows it."""
+
+    target: str
+    """After "ablated", in a sentence."""
+    label: str
+    """After a score's name; empty for zero, which is the default."""
+    note: str
+    """A remark of its own; empty for zero."""
+
+
+ABLATION_WORDS: dict[AblationKind, AblationWords] = {
+    "zero": AblationWords(target="to zero", label="", note=""),
+    "mean": AblationWords(
+        target="to its mean",
+        label=", mean ablation",
+        note="a head is replaced by its mean output, not by zero",
+    ),
+    "resample": AblationWords(
+        target="to its output in another row",
+        label=", resample ablation",
+        note="a head is replaced by its output in another row, not by zero",
+    ),
+}
 
 LambdaScale = Literal["mean", "per_head"]
 """mean: the regulariser averages over heads. per_head: it sums, as the paper's equation does."""
@@ -50,6 +78,14 @@ def require_positive(**settings: float | None) -> None:
 Unit = Literal["head", "kv_group"]
 UNIT_NAMES: dict[Unit, str] = {"head": "head", "kv_group": "key-value group"}
 """unit -> what people call it"""
+UNIT_LETTERS: dict[Unit, str] = {"head": "H", "kv_group": "G"}
+"""unit -> its letter in `L3H7`"""
+
+
+def head_label(layer: int, head: int, unit: Unit = "head") -> str:
+    """`L3H7`, or `L3G1` for a key-value group."""
+    return f"L{layer}{UNIT_LETTERS[unit]}{head}"
+
 
 VERDICT_THRESHOLD = 0.5
 """Where a soft gate is cut when it has to be open or closed."""

@@ -14,13 +14,13 @@ from torch import Tensor
 from chg.data.tokens import TokenData, TokenRow
 
 WORTH_SHARING = 1 / 3
-"""Share of the longest row that a common beginning must have, to be computed once."""
+"""Shortest common beginning that is worth computing once, as a share of the longest row."""
 
 LITTLE_PADDING = 0.8
-"""Share of the longest row that rows have at least that go with it, where that is to be spared."""
+"""Shortest row that may join a batch, as a share of its longest, where padding is to be spared."""
 
 LONGEST_PACK = 1024
-"""Tokens of rows that share a beginning in one row; attention looks at all pairs of them."""
+"""Tokens of a packed row at most; attention looks at all pairs of them."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Batch:
     tokens: Int[Tensor, "target"]
     """The tokens to predict there."""
     sequences: Int[Tensor, "target"]
-    """The sequence each belongs to."""
+    """The sequence that each target belongs to."""
     num_sequences: int
     num_tokens: int
     """Tokens of all sequences, without padding."""
@@ -47,7 +47,7 @@ class Batch:
     reference_ids: Int[Tensor, "batch pos"] | None = None
     """The rows whose heads stand in for ablated ones, cut or padded to the same length."""
     reference_mask: Int[Tensor, "batch pos"] | None = None
-    """0 at their padding."""
+    """`reference_ids` without padding: 0 at padding, 1 elsewhere."""
 
     def __len__(self) -> int:
         return self.num_sequences
@@ -75,10 +75,10 @@ class Batch:
         """All rows `times` over: row `r` of copy `k` is at `k * rows + r`."""
         copies = torch.arange(times, device=self.scored.device)[:, None]
         mask = self.attention_mask
-        # One of all pairs is large, and that of a single row.
+        # A mask of all pairs is large and belongs to a single row, so that it need not be copied.
         mask = mask.expand(times, -1, -1, -1) if mask.dim() == 4 else mask.repeat(times, 1)
         by_row = ("position_ids", "reference_ids", "reference_mask")
-        found = {name: getattr(self, name) for name in by_row}
+        optional = {name: getattr(self, name) for name in by_row}
         return Batch(
             self.input_ids.repeat(times, 1),
             mask,
@@ -87,7 +87,10 @@ class Batch:
             (self.sequences + copies * self.num_sequences).flatten(),
             times * self.num_sequences,
             times * self.num_tokens,
-            **{name: None if ids is None else ids.repeat(times, 1) for name, ids in found.items()},
+            **{
+                name: None if ids is None else ids.repeat(times, 1)
+                for name, ids in optional.items()
+            },
         )
 
 
@@ -120,10 +123,10 @@ def collate(rows: Sequence[TokenRow], pad_id: int) -> Batch:
 
 
 def pack_shared_prefix(rows: Sequence[TokenRow], prefix: int) -> Batch:
-    """Rows that begin with the same `prefix` tokens as one: those once, then every row's rest.
+    """Pack rows with the same first `prefix` tokens into one: those once, then every row's rest.
 
-    Each token attends to its own row's alone, at the positions they have there. References of rows
-    are left out: they need not begin alike.
+    Each token attends to tokens of its own row alone, at the positions that they have there.
+    References of rows are left out: they need not begin alike.
     """
     ends = [prefix]
     for row in rows:
@@ -157,21 +160,21 @@ def pack_shared_prefix(rows: Sequence[TokenRow], prefix: int) -> Batch:
     )
 
 
-def gather(rows: Sequence[TokenRow], pad_id: int, shareable: int = 0) -> Batch:
-    """Rows as one batch: sharing their beginning where that is worth it, otherwise padded.
+def gather(rows: Sequence[TokenRow], pad_id: int, max_shared_length: int = 0) -> Batch:
+    """Make one batch: rows share their beginning where that is worth it, otherwise are padded.
 
     Args:
-        rows: one at least.
+        rows: at least one row.
         pad_id: the token to pad with.
-        shareable: length up to which the model lets rows share (`Ability`).
+        max_shared_length: length up to which the model lets rows share (`Capabilities`).
     """
-    if len(rows) > 1 and _worth_sharing(rows, shareable):
+    if len(rows) > 1 and _worth_sharing(rows, max_shared_length):
         return pack_shared_prefix(rows, common_prefix(rows))
     return collate(rows, pad_id)
 
 
 def common_prefix(rows: Sequence[TokenRow]) -> int:
-    """Tokens with which all rows begin."""
+    """Number of tokens with which all rows begin."""
     first, last = min(row.ids for row in rows), max(row.ids for row in rows)
     return sum(
         1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(first, last, strict=False))
@@ -179,22 +182,23 @@ def common_prefix(rows: Sequence[TokenRow]) -> int:
 
 
 def batches(
-    data: TokenData, batch_size: int, tokens: int | None = None, shareable: int = 0
+    data: TokenData, batch_size: int, tokens: int | None = None, max_shared_length: int = 0
 ) -> Iterator[tuple[list[int], Batch]]:
-    """All rows, longest first and grouped by length, with their indices in `data`.
+    """Yield all rows in batches, with the rows' indices in `data`.
 
-    Longest first, so that memory runs out at once or not at all.
+    Rows that share a beginning come first. The others come longest first and grouped by length, so
+    that memory runs out at their first batch or not at all.
 
     Args:
         data: the rows.
         batch_size: rows of a batch at most.
         tokens: tokens of a batch at most, where it holds more than one row, with little padding.
-        shareable: length up to which rows may share a common beginning; those that do so are
-            grouped first, whatever `batch_size` is.
+        max_shared_length: length up to which rows may share a common beginning; those that do so
+            are grouped first, whatever `batch_size` is.
     """
     taken: set[int] = set()
-    for indices in _sharing(data, shareable):
-        yield indices, gather([data.rows[i] for i in indices], data.pad_id, shareable)
+    for indices in _sharing(data, max_shared_length):
+        yield indices, gather([data.rows[i] for i in indices], data.pad_id, max_shared_length)
         taken.update(indices)
     order = [i for i in range(len(data)) if i not in taken]
     order.sort(key=lambda i: -len(data.rows[i].ids))
@@ -211,13 +215,13 @@ def batches(
         yield indices, collate([data.rows[i] for i in indices], data.pad_id)
 
 
-def _sharing(data: TokenData, shareable: int) -> Iterator[list[int]]:
-    """Groups of rows whose common beginning is worth sharing: neighbours in alphabetic order."""
+def _sharing(data: TokenData, max_shared_length: int) -> Iterator[list[int]]:
+    """Groups of rows whose common beginning is worth sharing: neighbors when sorted by ids."""
     order = sorted(range(len(data)), key=lambda i: data.rows[i].ids)
     group: list[int] = []
     for i in [*order, None]:
         longer = [] if i is None else [*group, i]
-        if longer and _worth_sharing([data.rows[j] for j in longer], shareable):
+        if longer and _worth_sharing([data.rows[j] for j in longer], max_shared_length):
             group = longer
             continue
         if len(group) > 1:
@@ -225,11 +229,11 @@ def _sharing(data: TokenData, shareable: int) -> Iterator[list[int]]:
         group = [] if i is None else [i]
 
 
-def _worth_sharing(rows: Sequence[TokenRow], shareable: int) -> bool:
+def _worth_sharing(rows: Sequence[TokenRow], max_shared_length: int) -> bool:
     if len(rows) == 1:
-        return len(rows[0].ids) <= shareable
+        return len(rows[0].ids) <= max_shared_length
     lengths = [len(row.ids) for row in rows]
     prefix = common_prefix(rows)
     packed = sum(lengths) - prefix * (len(rows) - 1)
-    fits = max(lengths) <= shareable and packed <= LONGEST_PACK
+    fits = max(lengths) <= max_shared_length and packed <= LONGEST_PACK
     return fits and prefix >= WORTH_SHARING * max(lengths)

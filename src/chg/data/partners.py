@@ -1,4 +1,4 @@
-"""Rows whose heads stand in for those of others, as ablation by resampling needs them."""
+"""Counterfactual rows, whose heads stand in for those of other rows in ablation by resampling."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from chg.errors import DataError
 
 
 def with_partners(data: TokenData, seed: int, among: TokenData | None = None) -> TokenData:
-    """Give every row another row, whose heads can stand in for its own.
+    """Give every row a counterfactual row, whose heads can stand in for its own.
 
-    Drawn from the rows of equal length, otherwise from those of the nearest. Rows that have such a
-    reference already, from a column of corrupted prompts, keep it.
+    It is drawn from the rows of equal length, otherwise from those of the nearest length. If every
+    row has one already, from a column of corrupted prompts, and `among` is not given, they stay.
 
     Args:
         data: the rows.
-        seed: draws the partners.
+        seed: draws the counterfactual rows.
         among: the rows to draw from, in place of the others of `data`.
 
     Raises:
@@ -28,8 +28,8 @@ def with_partners(data: TokenData, seed: int, among: TokenData | None = None) ->
     if data.has_references and among is None:
         return data
     pool = data if among is None else among
-    own = among is None
-    if own and len(data) == 1:
+    from_data = among is None
+    if from_data and len(data) == 1:
         raise DataError(
             f"{data.name} has a single row, and --ablation resample needs another one to take "
             "heads from; give more rows or --reference_dataset"
@@ -41,19 +41,21 @@ def with_partners(data: TokenData, seed: int, among: TokenData | None = None) ->
     lengths = sorted(places)
     rows = []
     for i, row in enumerate(data.rows):
-        chosen = places[_length(len(row.ids), lengths, places, own)]
+        chosen = places[_nearest_length(len(row.ids), lengths, places, but_itself=from_data)]
         drawn = chosen[int(generator.integers(len(chosen)))]
-        while own and drawn == i:
+        while from_data and drawn == i:
             drawn = chosen[int(generator.integers(len(chosen)))]
         rows.append(replace(row, reference_ids=pool.rows[drawn].ids))
     return replace(data, rows=tuple(rows))
 
 
-def _length(wanted: int, lengths: list[int], places: dict[int, list[int]], own: bool) -> int:
-    """The nearest length of which there is another row; the longer of two as near."""
+def _nearest_length(
+    wanted: int, lengths: list[int], places: dict[int, list[int]], *, but_itself: bool
+) -> int:
+    """Nearest length of which there is a row, not counting the row itself; of two, the longer."""
     at = bisect_left(lengths, wanted)
     if at < len(lengths) and lengths[at] == wanted:
-        if len(places[wanted]) > own:
+        if len(places[wanted]) > but_itself:
             return wanted
         near = [*lengths[at + 1 : at + 2], *lengths[max(0, at - 1) : at]]
     else:

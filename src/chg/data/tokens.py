@@ -24,17 +24,17 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TokenRow:
-    """One row: token ids and, for each, whether it is a target. The first never is."""
+    """A row of token ids, and for each true if it is a target. The first token never is."""
 
     ids: tuple[int, ...]
     scored: tuple[bool, ...]
     reference_ids: tuple[int, ...] | None = None
-    """A row whose heads can stand in for ablated ones, aligned from the left."""
+    """Counterfactual row, whose heads can stand in for ablated ones, aligned from the left."""
 
 
 @dataclass(frozen=True)
 class TokenData:
-    """Rows ready to be scored, with what happened on the way."""
+    """Rows ready to be scored, with counts of rows that were cut or left out."""
 
     rows: tuple[TokenRow, ...]
     name: str
@@ -102,11 +102,11 @@ def tokenize_texts(
     """
     encoded: list[list[int]] = _encode(tokenizer, texts)
     rows, truncated = [], 0
-    for ids in encoded:
-        truncated += len(ids) > max_length
-        kept = ids[:max_length]
-        if len(kept) > 1:
-            rows.append(TokenRow(tuple(kept), (False, *[True] * (len(kept) - 1))))
+    for row_ids in encoded:
+        truncated += len(row_ids) > max_length
+        ids = row_ids[:max_length]
+        if len(ids) > 1:
+            rows.append(TokenRow(tuple(ids), (False, *[True] * (len(ids) - 1))))
     return TokenData(tuple(rows), name, _pad_id(tokenizer), truncated, len(encoded) - len(rows))
 
 
@@ -136,16 +136,16 @@ def tokenize_pairs(
         DataError: nothing is left to score, or there is no chat template.
     """
 
-    def made(prompts: Sequence[str]) -> tuple[list[TokenRow | None], int]:
+    def rows_of(prompts: Sequence[str]) -> tuple[list[TokenRow | None], int]:
         texts = [(prompt, target) for prompt, (_, target) in zip(prompts, pairs, strict=True)]
         return _pair_rows(texts, tokenizer, max_length, separator, chat_template)
 
-    rows, truncated = made([prompt for prompt, _ in pairs])
+    rows, truncated = rows_of([prompt for prompt, _ in pairs])
     if corrupted is not None:
-        references, _ = made(corrupted)
+        references, _ = rows_of(corrupted)
         rows = _with_references(rows, references, name)
-    kept = tuple(row for row in rows if row is not None)
-    return TokenData(kept, name, _pad_id(tokenizer), truncated, len(pairs) - len(kept))
+    scored = tuple(row for row in rows if row is not None)
+    return TokenData(scored, name, _pad_id(tokenizer), truncated, len(pairs) - len(scored))
 
 
 def _pair_rows(
@@ -155,7 +155,7 @@ def _pair_rows(
     separator: str,
     chat_template: bool,
 ) -> tuple[list[TokenRow | None], int]:
-    """A row per pair, None where nothing is scored, and how many were cut."""
+    """A row per pair, None where nothing is scored, and the number of rows that were cut."""
     if chat_template:
         prompts = [_as_chat(prompt, tokenizer) for prompt, _ in pairs]
         separator = ""
@@ -174,8 +174,8 @@ def _pair_rows(
         scored = [i >= boundary for i in range(len(ids))]
         if len(ids) > max_length:
             truncated += 1
-            kept = _cut(ids, boundary, max_length, getattr(tokenizer, "bos_token_id", None))
-            ids, scored = [ids[i] for i in kept], [scored[i] for i in kept]
+            places = _cut(ids, boundary, max_length, getattr(tokenizer, "bos_token_id", None))
+            ids, scored = [ids[i] for i in places], [scored[i] for i in places]
         rows.append(TokenRow(tuple(ids), tuple(scored)))
     return rows, truncated
 
@@ -183,7 +183,7 @@ def _pair_rows(
 def _with_references(
     rows: list[TokenRow | None], references: list[TokenRow | None], name: str
 ) -> list[TokenRow | None]:
-    """Rows with those of their corrupted prompts; left out where either has nothing to score."""
+    """Join rows and the rows of their corrupted prompts; None where either has nothing to score."""
     joined: list[TokenRow | None] = []
     shifted = 0
     for row, reference in zip(rows, references, strict=True):
@@ -243,7 +243,7 @@ def _common_prefix(left: Sequence[int], right: Sequence[int]) -> int:
 
 
 def _pad_id(tokenizer: Any) -> int:
-    """Any id will do: padding is masked and never scored."""
+    """Id to pad with; any will do, because padding is masked and not scored."""
     for name in ("pad_token_id", "eos_token_id"):
         value = getattr(tokenizer, name, None)
         if isinstance(value, int):

@@ -1,4 +1,4 @@
-"""From results on disk to a folder of pictures, a ranking and a summary."""
+"""Ablation results and gate files of one model, read together, checked and ranked."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
-from chg.config import AnalysisConfig
+from chg.config import ABLATION_WORDS, AnalysisConfig
 from chg.errors import GateError
 from chg.gating import HeadGates
 from chg.results import AblationResult, Taxonomy, classify_heads
@@ -19,31 +20,36 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Analysis:
-    """Everything the report shows, read and checked once."""
+    """Content of an analysis: results, gates, roles and a ranking of heads."""
 
     result: AblationResult
     gates: NDArray[np.float64]
-    """`[layer, head]`: the gate file's values; 1 without a gate file."""
+    """Values of the gate file, `[layer, head]`; without one, 1 for every head."""
     has_gate_file: bool
+    """True if `gates` were read from a file."""
     retention: NDArray[np.float64] | None
+    """Gates of a retention fit (G+), `[layer, head]`."""
     removal: NDArray[np.float64] | None
+    """Gates of a removal fit (G-), `[layer, head]`."""
     taxonomy: Taxonomy | None
+    """Scores and roles; None unless both fits were given."""
     rankings: pd.DataFrame
     """One row per head, most important first; the columns of `head_rankings.csv`."""
 
     @property
     def score_label(self) -> str:
-        """What a score is, with its unit."""
-        kind = {"zero": "", "mean": ", mean ablation", "resample": ", resample ablation"}
-        to = kind[self.result.ablation]
+        """Name of the score, with its unit."""
+        ablation = ABLATION_WORDS[self.result.ablation].label
         if self.result.mode == "sequential":
-            return f"change at the head's step, {self.result.order} order{to} (nats per token)"
-        how = {"exact": "", "screening": ", screened in bfloat16", "estimate": ", estimated"}
-        return f"importance score{how[self.result.method]}{to} (nats per token)"
+            return (
+                f"change at the head's step, {self.result.order} order{ablation} (nats per token)"
+            )
+        method = {"exact": "", "screening": ", screened in bfloat16", "estimate": ", estimated"}
+        return f"importance score{method[self.result.method]}{ablation} (nats per token)"
 
     @property
     def title(self) -> str:
-        """Model and data, for the head of every picture."""
+        """Model and data, for the title of every picture."""
         return f"{_short(self.result.model)} on {_short(self.result.dataset)}"
 
 
@@ -55,29 +61,37 @@ def read_analysis(config: AnalysisConfig) -> Analysis:
         GateError: the inputs belong to models of different shape.
     """
     result = AblationResult.load(config.results)
-    matrices = []
-    for path in (config.gates, config.gates_retention, config.gates_removal):
-        gates = None if path is None else HeadGates.load(path)
-        if gates is not None and tuple(gates.logits.shape) != result.shape:
-            raise GateError(
-                f"{path} holds {gates.num_layers} layers x {gates.num_heads} heads, the results "
-                f"{result.shape[0]} x {result.shape[1]}; they belong to different models"
-            )
-        matrices.append(gates)
-    own, retention, removal = matrices
-    both = retention is not None and removal is not None
-    taxonomy = classify_heads(retention.values, removal.values) if both else None  # type: ignore[union-attr]
-    open_heads = np.where(np.isnan(result.scores), np.nan, 1.0)
-    gates_shown = open_heads if own is None else own.values.double().numpy()
+    given, retention, removal = (
+        _read_gates(path, result.shape)
+        for path in (config.gates, config.gates_retention, config.gates_removal)
+    )
+    taxonomy = None
+    if retention is not None and removal is not None:
+        taxonomy = classify_heads(retention, removal)
+    all_open = np.where(np.isnan(result.scores), np.nan, 1.0)
+    gates = all_open if given is None else given.double().numpy()
     return Analysis(
         result=result,
-        gates=gates_shown,
-        has_gate_file=own is not None,
-        retention=None if retention is None else retention.values.double().numpy(),
-        removal=None if removal is None else removal.values.double().numpy(),
+        gates=gates,
+        has_gate_file=given is not None,
+        retention=None if retention is None else retention.double().numpy(),
+        removal=None if removal is None else removal.double().numpy(),
         taxonomy=taxonomy,
-        rankings=_rankings(result, gates_shown, taxonomy),
+        rankings=_rankings(result, gates, taxonomy),
     )
+
+
+def _read_gates(path: str | None, shape: tuple[int, int]) -> Tensor | None:
+    """Values of a gate file, `[layer, head]`; None without a path."""
+    if path is None:
+        return None
+    gates = HeadGates.load(path)
+    if tuple(gates.logits.shape) != shape:
+        raise GateError(
+            f"{path} holds {gates.num_layers} layers x {gates.num_heads} heads, the results "
+            f"{shape[0]} x {shape[1]}; they belong to different models"
+        )
+    return gates.values
 
 
 def _rankings(
@@ -112,5 +126,5 @@ def _rankings(
 
 
 def _short(name: str) -> str:
-    """The end of a long path is what tells it apart."""
+    """Cut a long name to its end, which tells paths apart."""
     return name if len(name) <= 48 else f"...{name[-45:]}"

@@ -1,4 +1,4 @@
-"""Pictures for papers: labelled, colour-blind safe, readable from 12x12 to 32x32 heads."""
+"""Pictures of an analysis, for papers: labeled, color-blind safe, readable from 12x12 to 32x32."""
 
 from __future__ import annotations
 
@@ -10,19 +10,28 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from chg.config import CLOSED_BELOW, OPEN_ABOVE
-from chg.report.drawing import colour_limit, draw_roles, head_grid, legend_below, plain, ticks
-from chg.report.palette import IMPORTANT, IN_THE_WAY, ROLE_COLOURS
+from chg.report.drawing import (
+    draw_roles,
+    draw_scores,
+    head_grid,
+    layer_means,
+    legend_below,
+    plain,
+    ticks,
+)
+from chg.report.palette import IMPORTANT, IN_THE_WAY, ROLE_COLORS
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
     from chg.report.analysis import Analysis
 
 
 def importance_heatmap(analysis: Analysis) -> Figure:
-    """Score of every head, on a diverging scale centred on zero."""
+    """Draw the score of every head, on a diverging scale centered on zero."""
     scores = analysis.result.scores
-    limit, extend = colour_limit(np.abs(scores[np.isfinite(scores)]))
     figure, axes = head_grid(analysis.result.shape, analysis.result.unit)
-    image = axes.imshow(scores, cmap="RdBu", vmin=-limit, vmax=limit, interpolation="nearest")
+    image, extend = draw_scores(axes, scores)
     bar = figure.colorbar(image, ax=axes, extend=extend, fraction=0.046, pad=0.03)
     bar.set_label(f"{analysis.score_label}\n\u2190 important    in the way \u2192", fontsize=9)
     axes.set_title(f"What ablating each head does\n{analysis.title}", fontsize=11)
@@ -30,16 +39,14 @@ def importance_heatmap(analysis: Analysis) -> Figure:
 
 
 def layer_importance(analysis: Analysis) -> Figure:
-    """Mean score of each layer's heads, with the heads themselves as points."""
+    """Draw the mean score of each layer's heads, with the heads themselves as points."""
     scores = analysis.result.scores
     layers = np.arange(scores.shape[0])
-    heads = np.isfinite(scores).sum(axis=1)
-    means = np.where(heads > 0, np.nansum(scores, axis=1) / np.maximum(heads, 1), np.nan)
+    means, colors = layer_means(scores)
     figure = Figure(figsize=(float(np.clip(2.5 + 0.3 * len(layers), 6, 14)), 4.2))
     figure.set_layout_engine("constrained")
     axes = figure.add_subplot()
-    colours = [IMPORTANT if mean < 0 else IN_THE_WAY for mean in means]
-    axes.bar(layers, means, color=colours, alpha=0.55, width=0.75, zorder=2)
+    axes.bar(layers, means, color=colors, alpha=0.55, width=0.75, zorder=2)
     spread = np.linspace(-0.25, 0.25, scores.shape[1])
     positions = (layers[:, None] + spread[None, :]).ravel()
     axes.scatter(positions, scores.ravel(), s=9, color="#222222", alpha=0.7, linewidths=0, zorder=3)
@@ -60,16 +67,16 @@ def layer_importance(analysis: Analysis) -> Figure:
 
 
 def gate_distribution(analysis: Analysis) -> Figure:
-    """How many gates have which value, with the thresholds they are read by."""
+    """Draw a histogram of gate values, with the thresholds they are read by."""
     figure = Figure(figsize=(6.4, 4.2))
     figure.set_layout_engine("constrained")
     axes = figure.add_subplot()
     bins = np.linspace(0, 1, 26).tolist()
     shown = "gate file" if analysis.has_gate_file else "no gate file: all heads open"
     axes.hist(analysis.gates.ravel(), bins=bins, color="#9e9e9e", label=shown, zorder=2)
-    for gates, label, colour, style in (
-        (analysis.retention, "retention (G+)", ROLE_COLOURS["facilitating"], "-"),
-        (analysis.removal, "removal (G-)", ROLE_COLOURS["interfering"], "--"),
+    for gates, label, color, style in (
+        (analysis.retention, "retention (G+)", ROLE_COLORS["facilitating"], "-"),
+        (analysis.removal, "removal (G-)", ROLE_COLORS["interfering"], "--"),
     ):
         if gates is not None:
             axes.hist(
@@ -77,11 +84,23 @@ def gate_distribution(analysis: Analysis) -> Figure:
                 bins=bins,
                 histtype="step",
                 linewidth=1.8,
-                color=colour,
+                color=color,
                 linestyle=style,
                 label=label,
                 zorder=3,
             )
+    _mark_thresholds(axes)
+    axes.set_xlim(0, 1)
+    axes.set_xlabel("gate (0 closed, 1 open)")
+    axes.set_ylabel(f"heads (of {len(analysis.rankings)})")
+    figure.legend(fontsize=8, frameon=False, loc="outside lower center", ncols=3)
+    axes.set_title(f"Distribution of gate values\n{analysis.title}", fontsize=11)
+    plain(axes)
+    return figure
+
+
+def _mark_thresholds(axes: Axes) -> None:
+    """Draw the thresholds of gates, and above them the names of the ranges between."""
     for threshold in (CLOSED_BELOW, OPEN_ABOVE):
         axes.axvline(threshold, color="black", linewidth=0.8, linestyle=":", zorder=1)
     top = axes.get_ylim()[1]
@@ -93,17 +112,10 @@ def gate_distribution(analysis: Analysis) -> Figure:
     )
     for x, word in words:
         axes.text(x, top * 1.05, word, ha="center", va="center", fontsize=9, color="#444444")
-    axes.set_xlim(0, 1)
-    axes.set_xlabel("gate (0 closed, 1 open)")
-    axes.set_ylabel(f"heads (of {len(analysis.rankings)})")
-    figure.legend(fontsize=8, frameon=False, loc="outside lower center", ncols=3)
-    axes.set_title(f"Distribution of gate values\n{analysis.title}", fontsize=11)
-    plain(axes)
-    return figure
 
 
 def role_map(analysis: Analysis) -> Figure:
-    """The role of every head, from the retention and removal fits together."""
+    """Draw the role of every head, from the retention and removal fits together."""
     assert analysis.taxonomy is not None
     figure, axes = head_grid(analysis.result.shape, analysis.result.unit)
     handles = draw_roles(axes, analysis.taxonomy.roles)

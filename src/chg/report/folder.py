@@ -15,7 +15,7 @@ from chg.results import ContrastRun, StudyResults
 
 
 def save_study(study: StudyResults, folder: Path) -> None:
-    """Write what a study's folder holds for people: `heads.csv`, `report.html` and `figures/`.
+    """Write the files of a study that are for people: `heads.csv`, `report.html` and `figures/`.
 
     Raises:
         OutputError: the folder cannot be written.
@@ -29,7 +29,10 @@ def save_study(study: StudyResults, folder: Path) -> None:
 def save_figures(
     study: StudyResults, folder: str | Path, only: Collection[str] | None = None
 ) -> list[Path]:
-    """Write a PNG and a PDF of every figure the study has, or of some; returns their paths.
+    """Write a PNG and a PDF of every figure the study has, or of those in `only`.
+
+    Returns:
+        The paths of the files.
 
     Raises:
         OutputError: the folder cannot be written.
@@ -70,14 +73,14 @@ def save_tradeoff(runs: Sequence[ContrastRun], path: Path) -> None:
 
 
 def analyze(config: AnalysisConfig | None = None, **settings: Any) -> Analysis:
-    """Draw and rank the results of an ablation; writes everything into `output_dir`.
+    """Draw and rank the results of an ablation, into `output_dir`.
 
     Args:
         config: all settings; or give single ones as keywords, `results="ablation.json"`.
         settings: fields of `AnalysisConfig`.
 
     Returns:
-        What was written, as objects.
+        The content of the files that were written.
 
     Raises:
         ResultsError, GateFileError: an input cannot be read.

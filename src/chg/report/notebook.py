@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from chg.report.palette import ROLE_COLOURS
+from chg.report.palette import ROLE_COLORS
 from chg.results import ROLES, StudyResults
 
 TOP_HEADS = 8
@@ -18,7 +18,7 @@ CELL = "text-align:left;padding:1px 16px 1px 0;font-size:13px"
 
 
 def study_html(study: StudyResults) -> str:
-    """Counts, the role map and the strongest heads; the page has the rest."""
+    """HTML with the counts of roles, the role map and the strongest heads."""
     title = html.escape(str(study.manifest.get("title", "study")))
     summary = html.escape(str(study.manifest.get("summary", "")))
     return (
@@ -33,23 +33,21 @@ def study_html(study: StudyResults) -> str:
 
 def _counts(study: StudyResults) -> str:
     items = []
-    for role, colour in ROLE_COLOURS.items():
+    for role, color in ROLE_COLORS.items():
         count = int((study.heads["role"] == role).sum())
-        swatch = (
-            f"display:inline-block;width:.8em;height:.8em;border-radius:3px;background:{colour}"
-        )
+        swatch = f"display:inline-block;width:.8em;height:.8em;border-radius:3px;background:{color}"
         items.append(f'<span><i style="{swatch}"></i> {role} <b>{count}</b></span>')
     style = "display:flex;flex-wrap:wrap;gap:2px 16px;margin-top:6px;font-size:.92em"
     return f'<div style="{style}">{"".join(items)}</div>'
 
 
 def _map(study: StudyResults) -> str:
-    """One path per role, so that thousands of heads stay small."""
+    """Role map as SVG: one path per role, so that thousands of heads stay small."""
     roles = study.matrix("role", missing="")
     layers, heads = roles.shape
     cell = min(LARGEST_CELL, MAP_HEIGHT / layers, MAP_WIDTH / heads)
     paths = "".join(
-        f'<path fill="{ROLE_COLOURS[role]}" d="{_squares(roles == role)}"/>' for role in ROLES
+        f'<path fill="{ROLE_COLORS[role]}" d="{_squares(roles == role)}"/>' for role in ROLES
     )
     size = f'width="{cell * heads:.0f}" height="{cell * layers:.0f}"'
     return (
@@ -75,11 +73,10 @@ def _table(study: StudyResults) -> str:
 
 
 def _cells(study: StudyResults, row: dict[Any, Any]) -> str:
-    letter = "H" if study.manifest.get("unit", "head") == "head" else "G"
     interval = f"{row['facilitation_low']:.2f} to {row['facilitation_high']:.2f}"
     ablation = row.get("ablation_score", np.nan)
     texts = [
-        f"L{row['layer']}{letter}{row['head']}",
+        study.name(row["layer"], row["head"]),
         row["role"],
         f"{row['facilitation_mean']:.3f} ({interval})",
         f"{row['interference_mean']:.3f}",

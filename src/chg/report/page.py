@@ -1,6 +1,6 @@
 """A study as one HTML page that needs nothing else: no network, no second file, no storage.
 
-The page is put together from `template/`: its text, one style sheet, and scripts in the order of
+The page is put together from `template/`: text, one style sheet, and scripts in the order of
 `SCRIPTS`, which share one scope. Data travel as one JSON element, which holds the csv as text.
 """
 
@@ -16,33 +16,27 @@ from typing import Any
 
 from chg.files import atomic_path
 from chg.report.page_data import heads_csv, page_data
-from chg.report.palette import DARK_ROLE_COLOURS, ROLE_COLOURS, role_variables
-from chg.results import StudyResults
+from chg.report.palette import DARK_ROLE_COLORS, ROLE_COLORS, role_variables
+from chg.results import STAGE_NAMES, StudyResults
 
 SCRIPTS = tuple(
     f"{name}.js"
     for name in ("data", "dom", "map", "inspector", "table", "charts", "sections", "main")
 )
-STAGE_NAMES = {
-    "ungated": "ungated",
-    "initial": "fitted (G0)",
-    "retention": "retention (G+)",
-    "removal": "removal (G\u2212)",
-}
 
 
 def render_page(study: StudyResults) -> str:
-    """The page's HTML."""
+    """HTML of the page."""
     manifest = study.manifest
     style = Template(_part("page.css")).substitute(
-        light=role_variables(ROLE_COLOURS), dark=role_variables(DARK_ROLE_COLOURS)
+        light=role_variables(ROLE_COLORS), dark=role_variables(DARK_ROLE_COLORS)
     )
     script = "\n".join(_part(name) for name in SCRIPTS)
     return Template(_part("page.html")).substitute(
         title=html.escape(str(manifest.get("title", "study"))),
         summary=html.escape(str(manifest.get("summary", ""))),
         facts=_facts(manifest),
-        figures=_figures(manifest.get("figures") or {}),
+        metrics=_metrics_rows(manifest.get("figures") or {}),
         style=style,
         data=_inert(page_data(study) | {"csv": heads_csv(study)}),
         script=f'(() => {{\n"use strict";\n{script}\n}})();',
@@ -50,7 +44,7 @@ def render_page(study: StudyResults) -> str:
 
 
 def save_page(study: StudyResults, path: str | Path) -> Path:
-    """Write the page, atomically.
+    """Write the page, atomically; returns its path.
 
     Raises:
         OutputError: `path` cannot be written.
@@ -65,13 +59,13 @@ def _part(name: str) -> str:
 
 
 def _inert(data: Mapping[str, Any]) -> str:
-    """JSON that cannot end the script element it stands in."""
+    """Encode as JSON that cannot end the script element around it."""
     text = json.dumps(data, separators=(",", ":"), allow_nan=False)
     return text.replace("<", "\\u003c")
 
 
 def _facts(manifest: Mapping[str, Any]) -> str:
-    """What was run, as a list of definitions; whatever the manifest does not say is left out."""
+    """Model, data and settings as a list of definitions, without those the manifest lacks."""
     model, data = _mapping(manifest, "model"), _mapping(manifest, "data")
     held_out, times = _mapping(manifest, "held_out"), _mapping(manifest, "times")
     facts = {
@@ -118,19 +112,20 @@ def _seconds(value: Any) -> str:
     return f"{value:.1f} s" if value < 600 else f"{value / 60:.1f} min"
 
 
-def _figures(figures: Mapping[str, Any]) -> str:
+def _metrics_rows(by_stage: Mapping[str, Any]) -> str:
     """Held-out NLL and accuracy of the ungated model and of each stage, as rows of a table."""
+    names = {str(stage): name.row for stage, name in STAGE_NAMES.items()}
     rows = []
-    for stage, found in figures.items():
-        if not isinstance(found, Mapping):
+    for stage, metrics in by_stage.items():
+        if not isinstance(metrics, Mapping):
             continue
-        cells = "".join(f"<td>{_spread(found.get(name))}</td>" for name in ("nll", "accuracy"))
-        rows.append(f'<tr><th scope="row">{STAGE_NAMES.get(stage, html.escape(stage))}</th>{cells}')
+        cells = "".join(f"<td>{_spread(metrics.get(name))}</td>" for name in ("nll", "accuracy"))
+        rows.append(f'<tr><th scope="row">{names.get(stage, html.escape(stage))}</th>{cells}')
     return "".join(rows)
 
 
 def _spread(value: Any) -> str:
-    """`0.377 (0.36 to 0.40)`: mean and range over seeds; a number alone, or nothing."""
+    """Mean and range over seeds, `0.377 <small>0.360 to 0.400`; a number alone, or a dash."""
     if isinstance(value, Mapping):
         mean, low, high = (value.get(name) for name in ("mean", "min", "max"))
         known = isinstance(low, int | float) and isinstance(high, int | float)

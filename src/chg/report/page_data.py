@@ -1,7 +1,7 @@
-"""What the page shows, as one JSON object.
+"""Content of the page, as one JSON object.
 
-Per-head numbers that vary over seeds are lists in the order of the csv's rows, so that they stay
-small: gates and scores in thousandths, roles as one digit per head (`ROLES`' order).
+Values of every head in every seed are lists in the order of the csv's rows, and kept small: gates
+and scores in thousandths, roles as one digit per head, the place in `ROLES`.
 """
 
 from __future__ import annotations
@@ -14,43 +14,41 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from chg.config import CLOSED_BELOW, OPEN_ABOVE
-from chg.results import ROLES, STAGES, PathScores, StudyResults
+from chg.config import CLOSED_BELOW, OPEN_ABOVE, UNIT_LETTERS
+from chg.results import ROLES, STAGES, CausalCurve, PathScores, StudyResults
 
 MAX_POINTS = 160
-"""A curve's points; longer fits are averaged over equal spans of updates."""
+"""Points of a curve at most; longer fits are averaged over equal spans of updates."""
 MAX_GROUPS = 30
-"""Redundant groups and different circuits that are listed; of the rest, only how many."""
+"""Redundant groups and different circuits that are listed; the rest are counted."""
 
 
 def heads_csv(study: StudyResults) -> str:
-    """The text of `heads.csv`, which the page carries as it is."""
+    """Text of `heads.csv`, which the page carries as it is."""
     return str(study.heads.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
 
 
 def page_data(study: StudyResults) -> dict[str, Any]:
-    """All the page needs beside the table of heads; plain JSON without NaN."""
+    """Collect what the page needs beside the table of heads, as plain JSON without NaN."""
     manifest = study.manifest
     layers, heads = study.logits["removal"].shape[1:]
     rows = study.heads["layer"].to_numpy(), study.heads["head"].to_numpy()
-    unit = manifest.get("unit", "head")
     content = {
         "title": manifest.get("title", "study"),
         "shape": [int(layers), int(heads)],
-        "unit": unit,
-        "letter": "H" if unit == "head" else "G",
+        "unit": study.unit,
+        "letter": UNIT_LETTERS[study.unit],
         "seeds": list(study.seeds),
         "roles": dict(ROLES),
         "thresholds": [CLOSED_BELOW, OPEN_ABOVE],
         "gates": {
-            stage: [_thousandths(_sigmoid(one[rows])) for one in study.logits[stage]]
-            for stage in STAGES
+            stage: [_thousandths(gates[rows]) for gates in study.gates(stage)] for stage in STAGES
         },
-        "seedRoles": [_digits(one[rows]) for one in study.roles],
+        "seedRoles": [_digits(roles[rows]) for roles in study.roles],
         "figures": manifest.get("figures") or {},
         "curves": _curves(study),
         "checks": [_check(curve) for curve in study.checks],
-        "correlations": [one.row() for one in study.correlations],
+        "correlations": [correlation.row() for correlation in study.correlations],
         "agreement": _agreement(study),
         "path": None if study.path is None else _path(study.path, rows),
     }
@@ -58,12 +56,8 @@ def page_data(study: StudyResults) -> dict[str, Any]:
     return plain
 
 
-def _sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float64]:
-    return np.asarray(1 / (1 + np.exp(-logits.astype(np.float64))))
-
-
 def _thousandths(values: NDArray[Any]) -> list[int | None]:
-    return [None if math.isnan(one) else round(one * 1000) for one in values.tolist()]
+    return [None if math.isnan(value) else round(value * 1000) for value in values.tolist()]
 
 
 def _digits(roles: NDArray[Any]) -> str:
@@ -72,7 +66,7 @@ def _digits(roles: NDArray[Any]) -> str:
 
 
 def _curves(study: StudyResults) -> list[dict[str, Any]]:
-    """Per stage: the steps, and per seed loss, share of open gates and held-out NLL."""
+    """Loss, share of open gates and held-out NLL over the updates, per stage and seed."""
     curves = []
     for stage in STAGES:
         rows = study.metrics_of(stage)
@@ -80,29 +74,29 @@ def _curves(study: StudyResults) -> list[dict[str, Any]]:
             continue
         steps = int(rows["step"].nunique())
         span = max(1, math.ceil(steps / MAX_POINTS))
-        one: dict[str, Any] = {"stage": stage, "span": span}
+        curve: dict[str, Any] = {"stage": stage, "span": span}
         for name in ("loss", "open", "held_out_nll"):
             if name in rows and rows[name].notna().any():
-                one[name] = _series(rows.dropna(subset=name), name, span)
-        curves.append(one)
+                curve[name] = _series(rows.dropna(subset=name), name, span)
+        curves.append(curve)
     return curves
 
 
 def _series(rows: pd.DataFrame, name: str, span: int) -> dict[str, Any]:
-    """`x`, and one list of values per seed; each point the mean over `span` updates."""
+    """Last updates of the spans (`x`), and per seed the means over each span."""
     # Updates of a span may carry uneven numbers: its last one is where the point is drawn.
     last = rows.groupby((rows["step"] - 1) // span)["step"].transform("max")
     wide = rows.groupby([last, rows["seed"]])[name].mean().unstack("seed")
-    values = [[_rounded(v) for v in wide[seed].tolist()] for seed in wide.columns]
+    values = [[_rounded(value) for value in wide[seed].tolist()] for seed in wide.columns]
     return {"x": wide.index.tolist(), "values": values, "seeds": wide.columns.tolist()}
 
 
-def _check(curve: Any) -> dict[str, Any]:
+def _check(curve: CausalCurve) -> dict[str, Any]:
     return {
         "score": curve.score,
         "expected": curve.expected,
         "counts": curve.counts.tolist(),
-        "difference": [[_rounded(v) for v in one] for one in curve.difference.tolist()],
+        "difference": _matrix(curve.difference),
         "inRole": curve.in_role,
         "holds": curve.holds,
         "verdict": curve.verdict,
@@ -128,9 +122,9 @@ def _agreement(study: StudyResults) -> dict[str, Any]:
 def _path(path: PathScores, rows: tuple[NDArray[Any], NDArray[Any]]) -> dict[str, Any]:
     return {
         "lambdas": list(path.lambdas),
-        "roles": [_digits(one[rows]) for one in path.roles],
+        "roles": [_digits(roles[rows]) for roles in path.roles],
         "scores": {
-            name: [_thousandths(one[rows]) for one in matrices]
+            name: [_thousandths(matrix[rows]) for matrix in matrices]
             for name, matrices in path.scores.items()
         },
     }
@@ -145,11 +139,11 @@ def _rounded(value: float) -> float | None:
 
 
 def _plain(value: Any) -> Any:
-    """The same without numpy's numbers and without NaN, which JSON has no word for."""
+    """Replace numpy's numbers by Python's, and NaN, which JSON has no word for, by None."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(one) for key, one in value.items()}
+        return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
+        return [_plain(item) for item in value]
     if isinstance(value, np.generic):
         value = value.item()
     return None if isinstance(value, float) and not math.isfinite(value) else value

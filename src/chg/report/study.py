@@ -1,4 +1,4 @@
-"""A study that draws itself: the data of `StudyResults`, as pictures and in a notebook."""
+"""Results of a study that draw themselves, as pictures and in a notebook."""
 
 from __future__ import annotations
 
@@ -14,38 +14,46 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Study(StudyResults):
-    """Everything a study found; `Study.load(folder)` reads it back."""
+    """Results of a study, with pictures; `Study.load(folder)` reads them back."""
 
     def plot_roles(self) -> Figure:
-        """Role of every head; a cut corner where seeds disagree."""
+        """Draw the role of every head; a cut corner where seeds disagree."""
         return _draw("roles", self)
 
     def plot_scores(self) -> Figure:
-        """Facilitation, irrelevance, interference and ablation score of every head."""
+        """Draw facilitation, irrelevance, interference and ablation score of every head."""
         return _draw("scores", self)
 
     def plot_gates(self) -> Figure:
-        """Gates of the three fits, mean over seeds."""
+        """Draw the gates of the three fits, mean over seeds."""
         return _draw("gates", self)
 
     def plot_layers(self) -> Figure:
-        """Roles and mean ablation score by layer."""
+        """Draw roles and the mean ablation score by layer."""
         return _draw("layers", self)
 
     def plot_curves(self) -> Figure:
-        """Loss, open gates and held-out NLL over the updates."""
+        """Draw loss, open gates and held-out NLL over the updates."""
         return _draw("curves", self)
 
     def plot_checks(self) -> Figure:
-        """The causal check's curves."""
+        """Draw the causal check's curves.
+
+        Raises:
+            ResultsError: the study has no causal check.
+        """
         return _draw("checks", self)
 
     def plot_agreement(self) -> Figure:
-        """How far the seeds agree, pair by pair."""
+        """Draw the agreement of the seeds, pair by pair."""
         return _draw("agreement", self)
 
     def plot_path(self) -> Figure:
-        """Roles under several strengths of regularisation, where those were fitted."""
+        """Draw roles under several strengths of regularization.
+
+        Raises:
+            ResultsError: the study was run at one strength.
+        """
         return _draw("path", self)
 
     def _repr_html_(self) -> str:

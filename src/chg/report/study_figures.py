@@ -1,4 +1,4 @@
-"""A study's figures for papers; the page draws the same from the same numbers."""
+"""Pictures of a study, for papers; the page draws the same from the same numbers."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Polygon
 from matplotlib.ticker import MaxNLocator
 
-from chg.config import UNIT_NAMES
 from chg.errors import ResultsError
 from chg.report.drawing import (
     ablation_map,
     draw_roles,
     head_grid,
     label_heads,
+    layer_means,
     legend_below,
     panels_of,
     plain,
@@ -27,22 +27,23 @@ from chg.report.drawing import (
     unit_map,
     write_numbers,
 )
-from chg.report.palette import IMPORTANT, IN_THE_WAY, ROLE_COLOURS, SCORE_COLOURS
-from chg.results import ROLES, STAGES, StudyResults
+from chg.report.palette import ROLE_COLORS, SCORE_COLORS
+from chg.results import ROLES, STAGE_NAMES, STAGES, StudyResults
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
 
-GATE_COLOUR = "#44337a"
-STAGE_TITLES = {"initial": "G0, free", "retention": "G+, retention", "removal": "G-, removal"}
+GATE_COLOR = "#44337a"
+LONGEST_TITLE = 80
+"""Characters of a study's title that fit over a picture."""
 
 
 def plot_roles(study: StudyResults) -> Figure:
-    """The role of every head; a cut corner shows what other seeds say."""
+    """Draw the role of every head; a cut corner shows the role that other seeds give it."""
     roles = _role_matrix(study)
-    figure, axes = head_grid(_shape(study), _unit(study))
+    figure, axes = head_grid(_shape(study), study.unit)
     handles: list[Artist] = [*draw_roles(axes, roles)]
     if _cut_corners(axes, study, roles):
         corner = Line2D(
@@ -55,12 +56,12 @@ def plot_roles(study: StudyResults) -> Figure:
 
 
 def plot_scores(study: StudyResults) -> Figure:
-    """The three scores of every head, mean over seeds, and what ablating it does."""
-    matrices = {name.capitalize(): study.matrix(f"{name}_mean") for name in SCORE_COLOURS}
-    colours = list(SCORE_COLOURS.values())
+    """Draw the three scores of every head, mean over seeds, and the score of ablating it."""
+    matrices = {name.capitalize(): study.matrix(f"{name}_mean") for name in SCORE_COLORS}
+    colors = list(SCORE_COLORS.values())
     figure, panels = _maps(study, 4 if "ablation_score" in study.heads else 3)
-    for axes, (name, matrix), colour in zip(panels, matrices.items(), colours, strict=False):
-        unit_map(figure, axes, matrix, colour)
+    for axes, (name, matrix), color in zip(panels, matrices.items(), colors, strict=False):
+        unit_map(figure, axes, matrix, color)
         axes.set_title(name, fontsize=10)
     if len(panels) == 4:
         ablation_map(figure, panels[3], study.matrix("ablation_score"))
@@ -69,18 +70,17 @@ def plot_scores(study: StudyResults) -> Figure:
 
 
 def plot_gates(study: StudyResults) -> Figure:
-    """The gates of the three fits, mean over seeds."""
+    """Draw the gates of the three fits, mean over seeds."""
     figure, panels = _maps(study, 3)
     for axes, stage in zip(panels, STAGES, strict=True):
-        gates = 1 / (1 + np.exp(-study.logits[stage].astype(np.float64)))
-        unit_map(figure, axes, gates.mean(axis=0), GATE_COLOUR)
-        axes.set_title(STAGE_TITLES[stage], fontsize=10)
+        unit_map(figure, axes, study.gates(stage).mean(axis=0), GATE_COLOR)
+        axes.set_title(STAGE_NAMES[stage].title, fontsize=10)
     figure.suptitle(f"Gates, mean over {_seeds(study)}\n{_title(study)}", fontsize=11)
     return figure
 
 
 def plot_layers(study: StudyResults) -> Figure:
-    """Share of each role per layer, and the mean ablation score."""
+    """Draw the share of each role per layer, and the mean ablation score."""
     roles = _role_matrix(study)
     layers = np.arange(len(roles))
     has_scores = "ablation_score" in study.heads
@@ -91,13 +91,10 @@ def plot_layers(study: StudyResults) -> Figure:
     shares = counts / np.maximum(counts.sum(axis=0), 1)
     stacked_bars(top, layers, shares)
     top.set_ylabel("share of heads")
-    handles = [Patch(color=colour, label=name) for name, colour in ROLE_COLOURS.items()]
+    handles = [Patch(color=color, label=name) for name, color in ROLE_COLORS.items()]
     if has_scores:
-        scores = study.matrix("ablation_score")
-        there = np.isfinite(scores).sum(axis=1)
-        means = np.where(there > 0, np.nansum(scores, axis=1) / np.maximum(there, 1), np.nan)
-        colours = [IMPORTANT if mean < 0 else IN_THE_WAY for mean in means]
-        panels[1].bar(layers, means, color=colours, width=0.8)
+        means, colors = layer_means(study.matrix("ablation_score"))
+        panels[1].bar(layers, means, color=colors, width=0.8)
         panels[1].axhline(0, color="black", linewidth=0.8)
         panels[1].set_ylabel("mean ablation score\n(nats per token)")
     for axes in panels:
@@ -110,19 +107,19 @@ def plot_layers(study: StudyResults) -> Figure:
 
 
 def plot_curves(study: StudyResults) -> Figure:
-    """Loss, open gates and held-out NLL of every fit: seeds thin, their mean thick."""
+    """Draw loss, open gates and held-out NLL of every fit: seeds thin, their mean thick."""
     names = {"loss": "loss (nats)", "open": "open gates", "held_out_nll": "held-out NLL"}
     known = [name for name in names if name in study.metrics and study.metrics[name].notna().any()]
     names = {name: names[name] for name in known}
     figure, panels = panels_of(len(names), 3, (10, 1 + 2.1 * len(names)))
-    colours = {"loss": "#0b5c94", "open": GATE_COLOUR, "held_out_nll": "#1d7a4c"}
+    colors = {"loss": "#0b5c94", "open": GATE_COLOR, "held_out_nll": "#1d7a4c"}
     for axes, (name, stage) in zip(panels, ((n, s) for n in names for s in STAGES), strict=True):
         rows = study.metrics_of(stage).dropna(subset=name)
         wide = rows.pivot_table(index="step", columns="seed", values=name)
-        axes.plot(wide.index, wide, color=colours[name], alpha=0.3, linewidth=0.7)
-        axes.plot(wide.index, wide.mean(axis=1), color=colours[name], linewidth=1.8)
+        axes.plot(wide.index, wide, color=colors[name], alpha=0.3, linewidth=0.7)
+        axes.plot(wide.index, wide.mean(axis=1), color=colors[name], linewidth=1.8)
         if name == next(iter(names)):
-            axes.set_title(STAGE_TITLES[stage], fontsize=10)
+            axes.set_title(STAGE_NAMES[stage].title, fontsize=10)
         if stage == STAGES[0]:
             axes.set_ylabel(names[name])
         if name == list(names)[-1]:
@@ -134,15 +131,19 @@ def plot_curves(study: StudyResults) -> Figure:
 
 
 def plot_checks(study: StudyResults) -> Figure:
-    """The causal check: what toggling heads in the order of each score does."""
+    """Draw the causal check: the effect of toggling heads in the order of each score.
+
+    Raises:
+        ResultsError: the study has no causal check.
+    """
     if not study.checks:
         raise ResultsError("this study has no causal check to draw")
     figure, panels = panels_of(1, len(study.checks), (3.5 * len(study.checks), 3.9))
     for axes, check in zip(panels, study.checks, strict=True):
-        colour = SCORE_COLOURS.get(check.score, GATE_COLOUR)
+        color = SCORE_COLORS.get(check.score, GATE_COLOR)
         low, high = check.difference.min(axis=0), check.difference.max(axis=0)
-        axes.fill_between(check.counts, low, high, color=colour, alpha=0.18, linewidth=0)
-        axes.plot(check.counts, check.difference.mean(axis=0), color=colour, linewidth=1.9)
+        axes.fill_between(check.counts, low, high, color=color, alpha=0.18, linewidth=0)
+        axes.plot(check.counts, check.difference.mean(axis=0), color=color, linewidth=1.9)
         axes.axhline(0, color="black", linewidth=0.8)
         if check.in_role <= check.counts.max():
             axes.axvline(check.in_role, color="#444444", linewidth=0.9, linestyle="--")
@@ -165,16 +166,19 @@ def plot_checks(study: StudyResults) -> Figure:
 
 
 def plot_agreement(study: StudyResults) -> Figure:
-    """Rank correlation of the scores and overlap of facilitating heads, seed by seed."""
+    """Draw rank correlation of the scores and overlap of facilitating heads, seed by seed."""
     agreement = study.agreement
     matrices = [
-        *((f"{name}\nSpearman", m, SCORE_COLOURS[name]) for name, m in agreement.spearman.items()),
-        ("facilitating heads\nJaccard", agreement.jaccard, GATE_COLOUR),
+        *(
+            (f"{name}\nSpearman", matrix, SCORE_COLORS[name])
+            for name, matrix in agreement.spearman.items()
+        ),
+        ("facilitating heads\nJaccard", agreement.jaccard, GATE_COLOR),
     ]
     figure, panels = panels_of(1, len(matrices), (2.9 * len(matrices), 3.9))
     places = range(len(study.seeds))
-    for axes, (title, matrix, colour) in zip(panels, matrices, strict=True):
-        unit_map(figure, axes, matrix, colour)
+    for axes, (title, matrix, color) in zip(panels, matrices, strict=True):
+        unit_map(figure, axes, matrix, color)
         axes.set_title(title, fontsize=10)
         axes.set_xticks(places, [str(seed) for seed in study.seeds], fontsize=8)
         axes.set_yticks(places, [str(seed) for seed in study.seeds], fontsize=8)
@@ -185,14 +189,14 @@ def plot_agreement(study: StudyResults) -> Figure:
 
 
 def plot_path(study: StudyResults) -> Figure:
-    """Roles under several strengths of regularisation.
+    """Draw roles under several strengths of regularization.
 
     Raises:
         ResultsError: the study was run at one strength.
     """
     if study.path is None:
         raise ResultsError("this study was run at one strength of regularisation; there is no path")
-    names = [f"{one:g}" for one in study.path.lambdas]
+    names = [f"{strength:g}" for strength in study.path.lambdas]
     counts = np.stack([(study.path.roles == name).sum(axis=(1, 2)) for name in ROLES])
     figure, (left, right) = panels_of(1, 2, (9, 3.9))
     stacked_bars(left, np.arange(len(names)), counts / np.maximum(counts.sum(axis=0), 1))
@@ -200,11 +204,11 @@ def plot_path(study: StudyResults) -> Figure:
     left.set_ylabel("share of heads")
     for score, values in study.path.scores.items():
         middle = np.nanmean(values, axis=(1, 2))
-        right.plot(range(len(names)), middle, "o-", color=SCORE_COLOURS[score], label=score)
+        right.plot(range(len(names)), middle, "o-", color=SCORE_COLORS[score], label=score)
     right.set_xticks(range(len(names)), names)
     right.set_ylim(0, 1)
     right.set_ylabel("score, mean over heads")
-    handles = [Patch(color=colour, label=name) for name, colour in ROLE_COLOURS.items()]
+    handles = [Patch(color=color, label=name) for name, color in ROLE_COLORS.items()]
     for axes in (left, right):
         axes.set_xlabel("|lambda|")
         plain(axes)
@@ -224,6 +228,7 @@ FIGURES = {
     "agreement": plot_agreement,
     "path": plot_path,
 }
+"""file name -> its picture"""
 
 
 def _role_matrix(study: StudyResults) -> NDArray[Any]:
@@ -235,14 +240,9 @@ def _shape(study: StudyResults) -> tuple[int, int]:
     return int(layers), int(heads)
 
 
-def _unit(study: StudyResults) -> Any:
-    unit = study.manifest.get("unit", "head")
-    return unit if unit in UNIT_NAMES else "head"
-
-
 def _title(study: StudyResults) -> str:
     title = str(study.manifest.get("title", ""))
-    return title if len(title) <= 80 else f"{title[:77]}..."
+    return title if len(title) <= LONGEST_TITLE else f"{title[: LONGEST_TITLE - 3]}..."
 
 
 def _seeds(study: StudyResults) -> str:
@@ -250,32 +250,32 @@ def _seeds(study: StudyResults) -> str:
 
 
 def _maps(study: StudyResults, count: int) -> tuple[Figure, Sequence[Axes]]:
-    """Maps beside each other, four of them two by two."""
+    """New axes for maps beside each other, four of them two by two."""
     layers, heads = _shape(study)
     rows, columns = (2, 2) if count == 4 else (1, count)
     cell = float(np.clip(3.8 / max(layers, heads), 0.055, 0.3))
     panel = max(1.6, cell * heads) + 0.8, max(1.3, cell * layers) + 0.9
     figure, panels = panels_of(rows, columns, (columns * panel[0], rows * panel[1] + 0.7))
-    # Titles of the lower row keep clear of the colour bars above them.
+    # Titles of the lower row keep clear of the color bars above them.
     figure.set_layout_engine("constrained", h_pad=0.12)
     for index, axes in enumerate(panels):
-        label_heads(axes, (layers, heads), _unit(study), most=11)
+        label_heads(axes, (layers, heads), study.unit, most=11)
         if index % columns:
             axes.set_ylabel("")
     return figure, panels
 
 
 def _cut_corners(axes: Axes, study: StudyResults, roles: NDArray[Any]) -> int:
-    """Mark heads whose seeds disagree with the next most frequent role; returns how many."""
+    """Mark heads whose seeds disagree by their next most frequent role; returns the count."""
     votes = np.stack([(study.roles == name).sum(axis=0) for name in ROLES]).astype(float)
     for index, name in enumerate(ROLES):
         votes[index][roles == name] = -1
-    found = np.argwhere((votes.max(axis=0) > 0) & (roles != ""))
-    for layer, head in found:
+    disputed = np.argwhere((votes.max(axis=0) > 0) & (roles != ""))
+    for layer, head in disputed:
         other = list(ROLES)[int(votes[:, layer, head].argmax())]
         right, top = head + 0.46, layer - 0.46
         corner = [(right - 0.42, top), (right, top), (right, top + 0.42)]
         axes.add_patch(
-            Polygon(corner, facecolor=ROLE_COLOURS[other], edgecolor="white", linewidth=0.4)
+            Polygon(corner, facecolor=ROLE_COLORS[other], edgecolor="white", linewidth=0.4)
         )
-    return len(found)
+    return len(disputed)

@@ -1,4 +1,4 @@
-"""The summary report: what was run and what it says, in plain text."""
+"""Summary report of an analysis, in plain text."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SIGNIFICANT = 2.0
 
 
 def summary_text(analysis: Analysis, top_k: int) -> str:
-    """The whole report; lists hold at most `top_k` heads."""
+    """Text of the report; lists hold at most `top_k` heads."""
     parts = [_header(analysis), _scores(analysis, top_k), _layers(analysis), _gates(analysis)]
     if analysis.taxonomy is not None:
         parts.append(_roles(analysis, top_k))

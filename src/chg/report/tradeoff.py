@@ -1,4 +1,4 @@
-"""The trade-off between retaining and forgetting, over the weight of forgetting."""
+"""Picture of the trade-off between retaining and forgetting, over the weight of forgetting."""
 
 from __future__ import annotations
 
@@ -10,19 +10,21 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from chg.report.drawing import legend_below, plain
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from chg.results import ContrastFit, ContrastRun, SideMetrics
 
-
 Measured = Callable[["ContrastFit"], "tuple[SideMetrics | None, SideMetrics | None]"]
+"""Picks the metrics of the retain and the forget side of a fit."""
 PANEL = 4.2
 """Width of a panel, inches."""
 
 
 def tradeoff(runs: Sequence[ContrastRun]) -> Figure:
-    """Share retained against share forgotten: a column per direction, a row per kind of rows.
+    """Draw share retained against share forgotten: a column per direction, a row per kind of rows.
 
     A point is a start; the line runs through the best start of each alpha.
     """
@@ -44,31 +46,25 @@ def tradeoff(runs: Sequence[ContrastRun]) -> Figure:
         axes.set_xlabel("forgotten: share of target probability lost")
     for axes in panels[:, 0]:
         axes.set_ylabel("retained: share of target probability kept")
-    figure.legend(
-        handles=_handles(runs[0].alphas),
-        fontsize=8,
-        frameon=False,
-        loc="outside lower center",
-        ncols=4,
-    )
+    legend_below(figure, _handles(runs[0].alphas), columns=4)
     return figure
 
 
 def _panel(axes: Axes, run: ContrastRun, measured: Measured) -> None:
-    colours = _colours(run.alphas)
+    colors = _colors(run.alphas)
     for fit in run.fits:
-        axes.scatter(*_point(fit, measured), s=26, color=colours[fit.alpha], alpha=0.75, zorder=3)
-    line = [_point(fit, measured) for fit in run.curve]
-    axes.plot(*zip(*line, strict=True), color="#444444", linewidth=1.2, zorder=2)
-    for fit, point in zip(run.curve, line, strict=True):
+        axes.scatter(*_point(fit, measured), s=26, color=colors[fit.alpha], alpha=0.75, zorder=3)
+    points = [_point(fit, measured) for fit in run.curve]
+    axes.plot(*zip(*points, strict=True), color="#444444", linewidth=1.2, zorder=2)
+    for fit, point in zip(run.curve, points, strict=True):
         axes.scatter(
-            *point, s=80, facecolors="none", edgecolors=colours[fit.alpha], linewidths=1.6, zorder=4
+            *point, s=80, facecolors="none", edgecolors=colors[fit.alpha], linewidths=1.6, zorder=4
         )
     axes.set_xlim(-0.04, 1.04)
     axes.set_ylim(-0.04, 1.04)
     axes.set_aspect("equal")
     axes.grid(color="#e5e5e5", zorder=0)
-    axes.spines[["top", "right"]].set_visible(False)
+    plain(axes)
 
 
 def _point(fit: ContrastFit, measured: Measured) -> tuple[float, float]:
@@ -78,8 +74,8 @@ def _point(fit: ContrastFit, measured: Measured) -> tuple[float, float]:
     return 1 - forget.kept, retain.kept
 
 
-def _colours(alphas: Sequence[float]) -> dict[float, str]:
-    """From dark to light by alpha, told apart by all common kinds of colour vision."""
+def _colors(alphas: Sequence[float]) -> dict[float, str]:
+    """Colors from dark to light by alpha, told apart by all common kinds of color vision."""
     scale = matplotlib.colormaps["viridis"]
     return {
         alpha: to_hex(scale(0.9 * i / max(1, len(alphas) - 1))) for i, alpha in enumerate(alphas)
@@ -88,8 +84,8 @@ def _colours(alphas: Sequence[float]) -> dict[float, str]:
 
 def _handles(alphas: Sequence[float]) -> list[Line2D]:
     points = [
-        Line2D([], [], marker="o", color=colour, linewidth=0, label=f"alpha {alpha:g}")
-        for alpha, colour in _colours(alphas).items()
+        Line2D([], [], marker="o", color=color, linewidth=0, label=f"alpha {alpha:g}")
+        for alpha, color in _colors(alphas).items()
     ]
     line = Line2D([], [], marker="o", color="#444444", fillstyle="none", label="best start of each")
     return [*points, line]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -11,19 +10,22 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from chg.config import AblationKind, Unit
+from chg.config import ABLATION_WORDS, AblationKind, Unit, head_label
 from chg.errors import ResultsError
-from chg.files import atomic_path
+from chg.files import read_json, write_json
 
 FORMAT_VERSION = 1
+METRIC = "mean_target_logprob"
+KIND = "an ablation result as `chg ablate` writes it"
+"""Name of a results file in error messages."""
+
 Method = Literal["exact", "screening", "estimate"]
 """exact: in the model's own precision. screening: multiplied in bfloat16. estimate: gradients."""
-METRIC = "mean_target_logprob"
 
 
 @dataclass(frozen=True)
 class HeadScore:
-    """What ablating one head alone did, in nats per token."""
+    """Effect of ablating one head alone, in nats per token."""
 
     layer: int
     head: int
@@ -31,7 +33,7 @@ class HeadScore:
     stderr: float | None
     """Standard error over sequences; None for a single sequence, and for an estimate."""
     exact: bool = True
-    """False where it was only screened or estimated."""
+    """False for a score that was screened or estimated and not confirmed."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ class Step:
 
 @dataclass(frozen=True)
 class AblationResult:
-    """All of an ablation run. `heads` for individual mode, `order` and `steps` for sequential."""
+    """Results of one ablation run: `heads`, or in sequential mode `order` and `steps`."""
 
     mode: str
     model: str
@@ -64,17 +66,17 @@ class AblationResult:
     num_sequences: int
     num_target_tokens: int
     seconds: float
-    """The evaluation alone, without loading."""
+    """Time of the evaluation alone, without loading."""
     num_layers: int | None = None
-    """Rows of the gate matrix; read off the heads if a file does not say."""
+    """Rows of the gate matrix; None in old files, where `shape` reads them off the heads."""
     num_heads: int | None = None
-    """Columns of it: the most heads of any layer."""
+    """Columns of the gate matrix: the most heads of any layer."""
     unit: Unit = "head"
-    """What was taken out: a query head, or a `kv_group` of them."""
+    """Unit that was ablated: a query head, or a `kv_group` of query heads."""
     ablation: AblationKind = "zero"
-    """What heads were replaced by."""
+    """Kind of replacement of an ablated head."""
     method: Method = "exact"
-    """How heads were scored that are not marked exact."""
+    """Method behind the scores that are not marked exact."""
     metric: str = METRIC
     order: str | None = None
     heads: tuple[HeadScore, ...] = ()
@@ -86,17 +88,17 @@ class AblationResult:
         """`(layers, heads)` of the gate matrix."""
         if self.num_layers and self.num_heads:
             return self.num_layers, self.num_heads
-        ablated = [(one.layer, one.head) for one in self.heads or self.steps]
+        ablated = [(entry.layer, entry.head) for entry in self.heads or self.steps]
         last_layer, last_head = (max(indices) for indices in zip(*ablated, strict=True))
         return last_layer + 1, last_head + 1
 
     def name(self, layer: int, head: int) -> str:
-        """`L3H7`, or `L3G1` for a key-value group."""
-        return f"L{layer}{'H' if self.unit == 'head' else 'G'}{head}"
+        """Name of a head, `L3H7`, or of a key-value group, `L3G1`."""
+        return head_label(layer, head, self.unit)
 
     @property
     def scores(self) -> NDArray[np.float64]:
-        """`[layer, head]`: the individual score, or the change at the head's step; NaN if none."""
+        """Individual scores, or changes at the heads' steps, `[layer, head]`; NaN for none."""
         matrix = np.full(self.shape, np.nan)
         for head in self.heads:
             matrix[head.layer, head.head] = head.score
@@ -106,7 +108,7 @@ class AblationResult:
 
     @property
     def stderrs(self) -> NDArray[np.float64]:
-        """`[layer, head]`: standard errors of individual scores; NaN where there are none."""
+        """Standard errors of individual scores, `[layer, head]`; NaN where there are none."""
         matrix = np.full(self.shape, np.nan)
         for head in self.heads:
             matrix[head.layer, head.head] = np.nan if head.stderr is None else head.stderr
@@ -114,7 +116,7 @@ class AblationResult:
 
     @property
     def exact(self) -> NDArray[np.bool_]:
-        """`[layer, head]`: whether the score was neither screened nor estimated."""
+        """True for scores that were neither screened nor estimated, `[layer, head]`."""
         matrix = np.full(self.shape, self.method == "exact")
         for head in self.heads:
             matrix[head.layer, head.head] = head.exact
@@ -122,16 +124,12 @@ class AblationResult:
 
     @property
     def ablation_note(self) -> str:
-        """What heads were replaced by, where it is not zero; otherwise empty."""
-        return {
-            "zero": "",
-            "mean": "a head is replaced by its mean output, not by zero",
-            "resample": "a head is replaced by its output in another row, not by zero",
-        }[self.ablation]
+        """A remark on the replacement of ablated heads; empty where it is zero."""
+        return ABLATION_WORDS[self.ablation].note
 
     @property
     def method_note(self) -> str:
-        """What is to be known of scores that are not exact; empty where all are."""
+        """A remark on scores that are not exact; empty where all are."""
         if self.method == "exact":
             return ""
         note = {
@@ -142,7 +140,7 @@ class AblationResult:
         return f"{note}; {confirmed} of {len(self.heads)} heads confirmed exactly"
 
     def save(self, path: str | Path) -> Path:
-        """Write as JSON, atomically.
+        """Write the result as JSON, atomically; returns the path.
 
         Raises:
             OutputError: `path` cannot be written.
@@ -150,9 +148,7 @@ class AblationResult:
         content = {"format_version": FORMAT_VERSION, **dataclasses.asdict(self)}
         for name in ("order", "steps") if self.mode != "sequential" else ("heads",):
             del content[name]
-        with atomic_path(path) as temporary:
-            text = json.dumps(content, indent=1, allow_nan=False)
-            temporary.write_text(text + "\n", encoding="utf-8")
+        write_json(path, content, allow_nan=False)
         return Path(path)
 
     @classmethod
@@ -160,21 +156,19 @@ class AblationResult:
         """Read a results file.
 
         Raises:
-            ResultsError: it is missing, damaged or not an ablation result.
+            ResultsError: the file is missing, damaged or not an ablation result.
         """
         path = Path(path)
         if not path.is_file():
             raise ResultsError(f"results file {path} does not exist; make one with `chg ablate`")
+        content = read_json(path, KIND)
+        content.pop("format_version", None)
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            content.pop("format_version", None)
             content["heads"] = tuple(HeadScore(**head) for head in content.get("heads", ()))
             content["steps"] = tuple(Step(**step) for step in content.get("steps", ()))
             result = cls(**content)
         except (ValueError, TypeError, AttributeError, KeyError) as error:
-            raise ResultsError(
-                f"{path} is not an ablation result as `chg ablate` writes it: {error}"
-            ) from error
+            raise ResultsError(f"{path} is not {KIND}: {error}") from error
         if not result.heads and not result.steps:
             raise ResultsError(f"{path} lists no heads; run `chg ablate` again")
         return result

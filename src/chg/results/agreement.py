@@ -1,8 +1,8 @@
 """Statistics over seeds: intervals, rank agreement, overlap of circuits, redundant heads.
 
-Several seeds find different sufficient sets of heads (METHOD.md, What the two fits mean; paper,
-section 4.3). Where one seed keeps a head, another may keep its double: such heads are open in some
-seeds, closed in others, and never closed together.
+Several seeds find different sufficient sets of heads (paper, section 4.3; docs/method.md#studies).
+Where one seed keeps a head, another may keep its double: such heads are open in some seeds, closed
+in others, and never closed together.
 """
 
 from __future__ import annotations
@@ -17,6 +17,13 @@ from numpy.typing import NDArray
 
 from chg.config import VERDICT_THRESHOLD, Head
 
+CONFIDENCE = 0.95
+RESAMPLES = 2000
+LARGEST_GROUP = 3
+"""Heads of a redundant group at most."""
+MOST_VARYING = 60
+"""Heads that are tried together as groups of three; of more, those open in most seeds."""
+
 
 @dataclass(frozen=True)
 class RedundantGroup:
@@ -24,42 +31,42 @@ class RedundantGroup:
 
     heads: tuple[Head, ...]
     open_share: tuple[float, ...]
-    """Share of the seeds in which each is facilitating."""
+    """Share of the seeds in which each head is facilitating."""
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """How far the seeds agree."""
+    """Agreement of the seeds on scores and on facilitating heads."""
 
     spearman: Mapping[str, NDArray[np.float64]]
-    """Score -> `[seed, seed]`, rank correlation over heads; NaN where a score has no spread."""
+    """Score -> rank correlation over heads, `[seed, seed]`; NaN where a score has no spread."""
     jaccard: NDArray[np.float64]
-    """`[seed, seed]`: overlap of the facilitating sets; 1 where both are empty."""
+    """Overlap of the facilitating sets, `[seed, seed]`; 1 where both are empty."""
     circuits: tuple[tuple[tuple[Head, ...], tuple[int, ...]], ...]
     """Each different facilitating set, with the seeds that found it; most frequent first."""
     redundant: tuple[RedundantGroup, ...]
-
-
-CONFIDENCE = 0.95
-RESAMPLES = 2000
-LARGEST_GROUP = 3
-MOST_VARYING = 60
-"""Heads that are tried together as groups of three; of more, those open in most seeds."""
+    """Groups that share no head, pairs first."""
 
 
 def bootstrap_interval(
     values: NDArray[np.float64], confidence: float = CONFIDENCE
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Interval of the mean over the first axis, by percentiles of resampled seeds.
+    """Interval of the mean over seeds, by percentiles of resampled seeds.
 
-    NaN where there is a single seed, or no head.
+    Args:
+        values: `[seed, ...]`.
+        confidence: probability that the interval is to hold.
+
+    Returns:
+        Lower and upper bounds, in the shape of `values` without its first axis; NaN where there is
+        a single seed, or a value is NaN.
     """
     from scipy.stats import bootstrap
 
     if len(values) < 2:
         nothing = np.full(values.shape[1:], np.nan)
         return nothing, nothing
-    found = bootstrap(
+    interval = bootstrap(
         (values,),
         np.mean,
         axis=0,
@@ -69,11 +76,14 @@ def bootstrap_interval(
         method="percentile",
         rng=np.random.default_rng(0),
     ).confidence_interval
-    return np.asarray(found.low), np.asarray(found.high)
+    return np.asarray(interval.low), np.asarray(interval.high)
 
 
 def rank_correlation(left: NDArray[np.float64], right: NDArray[np.float64]) -> float:
-    """Spearman's, over the entries that are numbers in both; NaN where one has no spread."""
+    """Spearman's rank correlation over the entries that are finite in both arrays.
+
+    NaN where fewer than two are, or either array has no spread.
+    """
     from scipy.stats import spearmanr
 
     both = np.isfinite(left) & np.isfinite(right)
@@ -86,11 +96,11 @@ def rank_correlation(left: NDArray[np.float64], right: NDArray[np.float64]) -> f
 def agreement_of(
     scores: Mapping[str, NDArray[np.float64]], facilitating: NDArray[np.bool_]
 ) -> Agreement:
-    """How far seeds agree.
+    """Measure how far seeds agree.
 
     Args:
         scores: name -> `[seed, layer, head]`; `facilitation` is the gate under removal.
-        facilitating: `[seed, layer, head]`.
+        facilitating: `[seed, layer, head]`, true where a head has that role.
     """
     return Agreement(
         spearman={name: _rank_matrix(values) for name, values in scores.items()},
@@ -101,24 +111,24 @@ def agreement_of(
 
 
 def _rank_matrix(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Rank correlation of every pair of seeds."""
-    flat = values.reshape(len(values), -1)
-    return np.array([[rank_correlation(one, other) for other in flat] for one in flat])
+    """Rank correlation of every pair of seeds, `[seed, seed]`, from `[seed, layer, head]`."""
+    by_seed = values.reshape(len(values), -1)
+    return np.array([[rank_correlation(row, column) for column in by_seed] for row in by_seed])
 
 
 def _jaccard(sets: NDArray[np.bool_]) -> NDArray[np.float64]:
-    flat = sets.reshape(len(sets), -1).astype(np.int64)
-    shared = flat @ flat.T
-    sizes = flat.sum(1)
+    by_seed = sets.reshape(len(sets), -1).astype(np.int64)
+    shared = by_seed @ by_seed.T
+    sizes = by_seed.sum(1)
     either = sizes[:, None] + sizes[None] - shared
     return np.where(either == 0, 1.0, shared / np.maximum(either, 1))
 
 
 def _circuits(sets: NDArray[np.bool_]) -> tuple[tuple[tuple[Head, ...], tuple[int, ...]], ...]:
-    found: dict[tuple[Head, ...], list[int]] = defaultdict(list)
+    seeds_of: dict[tuple[Head, ...], list[int]] = defaultdict(list)
     for seed in range(len(sets)):
-        found[_heads(sets[seed])].append(seed)
-    ordered = sorted(found.items(), key=lambda entry: (-len(entry[1]), entry[1]))
+        seeds_of[_heads(sets[seed])].append(seed)
+    ordered = sorted(seeds_of.items(), key=lambda entry: (-len(entry[1]), entry[1]))
     return tuple((heads, tuple(seeds)) for heads, seeds in ordered)
 
 
@@ -129,7 +139,7 @@ def _heads(chosen: NDArray[np.bool_]) -> tuple[Head, ...]:
 def redundant_groups(
     removal: NDArray[np.float64], facilitating: NDArray[np.bool_]
 ) -> tuple[RedundantGroup, ...]:
-    """Heads of which some suffice: each closed in some seeds under removal, never all of them.
+    """Find groups of heads of which some suffice: each closed in some seeds, never all together.
 
     Pairs first, then groups of three; of several that a head could belong to, the one in which
     fewest are open together. A group found in few seeds may be chance.
@@ -145,13 +155,13 @@ def redundant_groups(
     for size in range(2, LARGEST_GROUP + 1):
         taken = {head for group in groups for head in group.heads}
         free = [head for head in heads if head not in taken]
-        found = []
+        candidates = []
         for group in combinations(free if size == 2 else free[:MOST_VARYING], size):
             opened = np.stack([is_open[:, layer, head] for layer, head in group]).sum(0)
             alone = np.stack([is_open[opened == 1, layer, head] for layer, head in group])
             if (opened > 0).all() and alone.any(1).all():
-                found.append((int(opened.sum()), group))
-        for _, unordered in sorted(found):
+                candidates.append((int(opened.sum()), group))
+        for _, unordered in sorted(candidates):
             group = tuple(sorted(unordered))
             if not taken & set(group):
                 taken |= set(group)

@@ -15,11 +15,13 @@ from chg.errors import ResultsError
 from chg.files import read_json, write_json
 
 FORMAT_VERSION = 1
+KIND = "a causal check as `chg study` writes it"
+"""Name of a file of checks in error messages."""
 
 
 @dataclass(frozen=True)
 class CausalCurve:
-    """What happens to held-out rows when heads are toggled in order of one score, from G+.
+    """Effect on held-out rows of toggling heads in the order of one score, from G+.
 
     The difference at a step is the metric (mean target log-probability, nats per token) with the
     first heads of the order at 0 minus that with them at 1, all others at their retention gates.
@@ -34,14 +36,14 @@ class CausalCurve:
     difference: NDArray[np.float64]
     """`[seed, step]`, nats per token."""
     in_role: float
-    """Heads that have the role, mean over the seeds: beyond them the expectation ends."""
+    """Number of heads that have the role, mean over the seeds; the expectation ends there."""
     heads: tuple[tuple[Head, ...], ...]
     """`[seed][k]`: the order, as far as it was followed."""
     holds: bool | None
-    """Whether the difference has the expected sign where the role's heads are; None if no head has
+    """True if the difference has the expected sign where the role's heads are; None if no head has
     the role."""
     verdict: str
-    """The same in words and numbers."""
+    """`holds` in words and numbers."""
 
 
 @dataclass(frozen=True)
@@ -50,55 +52,64 @@ class Correlation:
 
     score: str
     effect: str
-    """What was measured, in words."""
+    """Name of the measured effect, in words."""
     spearman: float
 
     def row(self) -> dict[str, Any]:
-        """As a row of a table."""
+        """The correlation as a row of a table."""
         return {"score": self.score, "effect": self.effect, "spearman": self.spearman}
 
 
 def write_checks(
     path: Path, checks: Sequence[CausalCurve], correlations: Sequence[Correlation]
 ) -> None:
-    """Write the causal check as JSON."""
+    """Write the causal check as JSON, atomically.
+
+    Raises:
+        OutputError: `path` cannot be written.
+    """
     curves = [
         {**asdict(curve), "counts": curve.counts.tolist(), "difference": curve.difference.tolist()}
         for curve in checks
     ]
     rows = [
-        {**one.row(), "spearman": None if np.isnan(one.spearman) else one.spearman}
-        for one in correlations
+        {
+            **correlation.row(),
+            "spearman": None if np.isnan(correlation.spearman) else correlation.spearman,
+        }
+        for correlation in correlations
     ]
     content = {"format_version": FORMAT_VERSION, "curves": curves, "correlations": rows}
     write_json(path, content)
 
 
 def read_checks(path: Path) -> tuple[tuple[CausalCurve, ...], tuple[Correlation, ...]]:
-    """Read it back.
+    """Read what `write_checks` wrote.
 
     Raises:
-        ResultsError: it is damaged.
+        ResultsError: the file is missing or damaged.
     """
-    content = read_json(path)
+    content = read_json(path, KIND)
     try:
-        curves = tuple(_curve(one) for one in content["curves"])
+        curves = tuple(_curve(entry) for entry in content["curves"])
         correlations = tuple(
             Correlation(
-                one["score"],
-                one["effect"],
-                float("nan") if one["spearman"] is None else float(one["spearman"]),
+                row["score"],
+                row["effect"],
+                float("nan") if row["spearman"] is None else float(row["spearman"]),
             )
-            for one in content["correlations"]
+            for row in content["correlations"]
         )
     except (KeyError, TypeError, ValueError) as error:
-        raise ResultsError(f"{path} is not a causal check as `chg study` writes it") from error
+        raise ResultsError(f"{path} is not {KIND}: {error}") from error
     return curves, correlations
 
 
 def _curve(content: Mapping[str, Any]) -> CausalCurve:
     counts: NDArray[np.int64] = np.asarray(content["counts"], dtype=np.int64)
-    orders = tuple(tuple((int(a), int(b)) for a, b in order) for order in content["heads"])
+    orders = tuple(
+        tuple((int(layer), int(head)) for layer, head in order) for order in content["heads"]
+    )
     return CausalCurve(
         **{
             **content,

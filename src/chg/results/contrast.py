@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import statistics
 from collections.abc import Sequence
@@ -12,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from chg.errors import ResultsError
-from chg.files import atomic_path
+from chg.files import read_json, write_json
 
 FORMAT_VERSION = 1
+KIND = "a contrastive result as `chg contrast` writes it"
+"""Name of a results file in error messages."""
 
 FORGOTTEN_AT_LEAST = 0.1
 RETAINED_AT_LEAST = 0.5
@@ -23,7 +24,10 @@ RETAINED_AT_LEAST = 0.5
 
 @dataclass(frozen=True)
 class SideMetrics:
-    """One side on held-out rows: NLL in nats per token, accuracy as a share of target tokens."""
+    """Metrics of one side on held-out rows: NLL in nats per token, accuracy as a share of tokens.
+
+    Before: without gates. After: with gates. Thresholded: with gates cut to 0 or 1.
+    """
 
     nll_before: float
     nll_after: float
@@ -34,19 +38,19 @@ class SideMetrics:
 
     @property
     def kept(self) -> float:
-        """Typical probability of a target after, as a share of that before; at most 1."""
+        """Typical probability of a target with gates, as a share of that without; at most 1."""
         return min(1.0, math.exp(self.nll_before - self.nll_after))
 
 
 @dataclass(frozen=True)
 class ContrastFit:
-    """One of the gate matrices fitted side by side, and what it does to both sides."""
+    """Effect of one gate matrix, of those fitted side by side, on both sides."""
 
     alpha: float
     start: int
     """Counted from 0."""
     seed: int
-    """Seed of its starting gates."""
+    """Seed of the starting gates."""
     retain: SideMetrics
     forget: SideMetrics
     unseen_retain: SideMetrics | None = None
@@ -55,7 +59,7 @@ class ContrastFit:
 
     @property
     def merit(self) -> tuple[float, float]:
-        """The weaker of retaining and forgetting, then the objective itself; of seen tasks."""
+        """Sort key on seen tasks: the weaker of retaining and forgetting, then the objective."""
         objective = self.alpha * self.forget.nll_after - self.retain.nll_after
         if self.alpha == 0:
             return 0.0, objective
@@ -63,19 +67,19 @@ class ContrastFit:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Which of its two jobs it failed at, and what to do; of seen tasks."""
-        found = []
+        """A sentence for each side that the fit failed at, on seen tasks, with what to do."""
+        sentences = []
         if self.alpha > 0 and 1 - self.forget.kept < FORGOTTEN_AT_LEAST:
-            found.append(
+            sentences.append(
                 "nothing was forgotten: the forget side is as likely as before; try a larger "
                 "--alpha, a --lambda_reg above 0, or more --starts"
             )
         if self.retain.kept < RETAINED_AT_LEAST:
-            found.append(
+            sentences.append(
                 "the retain side was lost: less than half of its probability is left; try a "
                 "smaller --alpha, or a --lambda_reg below 0"
             )
-        return tuple(found)
+        return tuple(sentences)
 
 
 @dataclass(frozen=True)
@@ -84,14 +88,14 @@ class ContrastRun:
 
     fits: tuple[ContrastFit, ...]
     best: int
-    """Place in `fits` of the one whose gates are kept."""
+    """Index in `fits` of the fit whose gates are kept."""
     warnings: tuple[str, ...] = ()
     reversed: bool = False
-    """Whether the data given as forget was retained, and that given as retain forgotten."""
+    """True where the data given as forget was retained, and that given as retain forgotten."""
     held_out_task: str | None = None
     updates: int = 0
     seconds: float = 0.0
-    """Of fitting; both directions together, since they share their passes."""
+    """Time of fitting; of both directions together, since these share their passes."""
 
     @property
     def alphas(self) -> tuple[float, ...]:
@@ -110,21 +114,19 @@ class ContrastRun:
 
 @dataclass(frozen=True)
 class ContrastResults:
-    """What a command fitted: a run for each direction and each task held out."""
+    """Runs of one command, one for each direction and each task held out."""
 
     runs: tuple[ContrastRun, ...]
     metadata: dict[str, Any] = field(default_factory=dict)
 
     def save(self, path: str | Path) -> Path:
-        """Write as JSON, atomically.
+        """Write the results as JSON, atomically; returns the path.
 
         Raises:
             OutputError: `path` cannot be written.
         """
         content = {"format_version": FORMAT_VERSION, **dataclasses.asdict(self)}
-        with atomic_path(path) as temporary:
-            text = json.dumps(content, indent=1, allow_nan=False)
-            temporary.write_text(text + "\n", encoding="utf-8")
+        write_json(path, content, allow_nan=False)
         return Path(path)
 
     @classmethod
@@ -132,18 +134,16 @@ class ContrastResults:
         """Read a results file.
 
         Raises:
-            ResultsError: it is missing, damaged or not a contrastive result.
+            ResultsError: the file is missing, damaged or not a contrastive result.
         """
         path = Path(path)
         if not path.is_file():
             raise ResultsError(f"results file {path} does not exist; make one with `chg contrast`")
+        content = read_json(path, KIND)
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
             return cls(tuple(_run(run) for run in content["runs"]), content["metadata"])
         except (ValueError, TypeError, AttributeError, KeyError) as error:
-            raise ResultsError(
-                f"{path} is not a contrastive result as `chg contrast` writes it: {error}"
-            ) from error
+            raise ResultsError(f"{path} is not {KIND}: {error}") from error
 
 
 def _run(content: dict[str, Any]) -> ContrastRun:
@@ -160,5 +160,5 @@ def _fit(content: dict[str, Any]) -> ContrastFit:
 
 
 def mean_and_spread(values: Sequence[float]) -> tuple[float, float]:
-    """Mean and standard deviation (of the sample; 0 for a single value)."""
+    """Mean and sample standard deviation; the latter is 0 for a single value."""
     return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else 0.0

@@ -1,4 +1,4 @@
-"""Table of a study's heads, one row each."""
+"""A study's table of heads."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def heads_table(
     scores: StudyScores, effects: Effects, path: PathScores | None, config: StudyConfig
 ) -> pd.DataFrame:
-    """One row per head, as `heads.csv`."""
+    """Table with one row per head, the columns those of `heads.csv`."""
     import pandas as pd
 
     roles = scores.roles
@@ -28,14 +28,14 @@ def heads_table(
     layers, heads = np.nonzero(exists)
     columns: dict[str, Any] = {"layer": layers, "head": heads, "role": overall[exists]}
     for name, values in scores.by_name.items():
-        own = values[:, exists]
-        low, high = bootstrap_interval(own)
+        by_seed = values[:, exists]
+        low, high = bootstrap_interval(by_seed)
         columns |= {
-            f"{name}_mean": own.mean(0),
+            f"{name}_mean": by_seed.mean(0),
             f"{name}_low": low,
             f"{name}_high": high,
-            f"{name}_min": own.min(0),
-            f"{name}_max": own.max(0),
+            f"{name}_min": by_seed.min(0),
+            f"{name}_max": by_seed.max(0),
         }
     shares = role_shares(roles[:, exists])
     columns |= {f"share_{role}": shares[role] for role in list(ROLES)[:3]}
@@ -54,11 +54,17 @@ def heads_table(
 def _lambda_range(
     path: PathScores, overall: NDArray[Any], strength: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """From which to which strength around the study's own a head's role stays the same."""
+    """Lowest and highest strength up to which a head's role stays that at the study's own.
+
+    Both `[layer, head]`; no strength between them gives the head another role.
+    """
     lambdas = list(path.lambdas)
-    own = lambdas.index(strength)
+    center = lambdas.index(strength)
     low, high = np.full((2, *overall.shape), strength)
-    for bound, places in ((low, range(own - 1, -1, -1)), (high, range(own + 1, len(lambdas)))):
+    for bound, places in (
+        (low, range(center - 1, -1, -1)),
+        (high, range(center + 1, len(lambdas))),
+    ):
         holding = np.ones(overall.shape, dtype=bool)
         for place in places:
             holding &= path.roles[place] == overall

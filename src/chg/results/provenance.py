@@ -9,11 +9,14 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+PACKAGE = Path(__file__).resolve().parents[1]
+"""Folder of chg."""
 PACKAGES = ("chg", "torch", "transformers", "datasets", "numpy")
+"""Packages whose versions are noted."""
 
 
 def package_versions() -> dict[str, str]:
-    """Versions of the packages that take part in a computation."""
+    """Versions of Python and of the packages in `PACKAGES`."""
     versions = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
@@ -24,11 +27,10 @@ def package_versions() -> dict[str, str]:
 
 
 def git_commit() -> str | None:
-    """Commit of the clone that chg runs from; None where it is installed without one."""
-    here = Path(__file__).resolve().parent
+    """Last commit that changed `src/chg` in the clone that chg runs from; None without a clone."""
     try:
-        found = subprocess.run(
-            ["git", "-C", str(here), "log", "-1", "--format=%H", "--", "."],
+        log = subprocess.run(
+            ["git", "-C", str(PACKAGE), "log", "-1", "--format=%H", "--", "."],
             capture_output=True,
             text=True,
             check=True,
@@ -36,7 +38,7 @@ def git_commit() -> str | None:
         )
     except (OSError, subprocess.SubprocessError):
         return None
-    return found.stdout.strip() or None
+    return log.stdout.strip() or None
 
 
 def origin(config: Any, **described: Any) -> dict[str, Any]:

@@ -1,7 +1,8 @@
-"""What two fits say about a head (paper, table 1; METHOD.md, What the two fits mean).
+"""Roles of heads, read from a retention and a removal fit together (paper, table 1;
+docs/method.md#roles).
 
-Over several seeds a head has the role that enough of them agree on (paper, table 2), and is
-undecided where they do not.
+Over several seeds a head has the role that enough of the seeds give it, and is undecided where
+they do not agree (paper, table 2).
 """
 
 from __future__ import annotations
@@ -26,12 +27,9 @@ ROLES = {
 """Every role with its meaning."""
 
 SCORES = ("facilitation", "irrelevance", "interference")
-"""The scores, each that of one role."""
+"""The score of each role but `undecided`."""
 ROLE_OF = dict(zip(SCORES, ROLES, strict=False))
 """score -> role"""
-
-AGREEMENT = 0.8
-"""Share of the seeds that must give a head the same role for it to have that role."""
 
 
 @dataclass(frozen=True)
@@ -39,13 +37,13 @@ class Taxonomy:
     """Scores and role of every head, each `[layer, head]`, or `[seed, layer, head]`."""
 
     facilitation: NDArray[np.float64]
-    """`G-`: still open although pushed down."""
+    """`G-`: high where a head stays open although pushed closed."""
     interference: NDArray[np.float64]
-    """`1 - G+`: closed although pushed up."""
+    """`1 - G+`: high where a head stays closed although pushed open."""
     irrelevance: NDArray[np.float64]
-    """`G+ * (1 - G-)`: goes where it is pushed."""
+    """`G+ * (1 - G-)`: high where a head goes where it is pushed."""
     roles: NDArray[Any]
-    """Strings, each one of `ROLES`; empty where there is no head."""
+    """Names in `ROLES`; empty where there is no head."""
 
 
 def classify_heads(
@@ -55,7 +53,7 @@ def classify_heads(
     open_above: float = OPEN_ABOVE,
     closed_below: float = CLOSED_BELOW,
 ) -> Taxonomy:
-    """Read the gates of a retention (G+) and a removal (G-) fit together, or of several seeds.
+    """Classify heads by their gates in a retention (G+) and a removal (G-) fit.
 
     A gate counts as high above `open_above` and as low below `closed_below`; a head with a gate
     between them is undecided, and so is one that only retention closes, which no role explains.
@@ -81,15 +79,30 @@ def classify_heads(
 
 
 def role_shares(roles: NDArray[Any]) -> dict[str, NDArray[np.float64]]:
-    """Role -> `[layer, head]`: share of the seeds (first axis of `roles`) that give it."""
+    """Share of the seeds that give each role.
+
+    Args:
+        roles: `[seed, layer, head]`, or `[seed, head]`.
+
+    Returns:
+        Role -> the shares, in the shape of `roles` without its first axis.
+    """
     return {role: (roles == role).mean(axis=0) for role in ROLES}
 
 
-def role_over_seeds(roles: NDArray[Any], agreement: float = AGREEMENT) -> NDArray[Any]:
-    """`[layer, head]`: the role that at least `agreement` of the seeds give, else undecided."""
+def role_over_seeds(roles: NDArray[Any], agreement: float) -> NDArray[Any]:
+    """Role that at least `agreement` of the seeds give each head, else undecided.
+
+    Args:
+        roles: `[seed, layer, head]`; empty strings where there is no head.
+        agreement: a share of the seeds, above 0 (`StudyConfig.agreement`).
+
+    Returns:
+        `[layer, head]`.
+    """
     shares = role_shares(roles)
     names = list(ROLES)[:3]
     agreed = [shares[role] >= agreement for role in names]
-    together = np.select(agreed, names, default="undecided")
-    together[(roles == "").all(axis=0)] = ""
-    return together
+    overall = np.select(agreed, names, default="undecided")
+    overall[(roles == "").all(axis=0)] = ""
+    return overall

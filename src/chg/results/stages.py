@@ -1,4 +1,4 @@
-"""Stages of a study, and the logits of every seed in each."""
+"""Stages of a study, their words for people, and the logits of every seed in each."""
 
 from __future__ import annotations
 
@@ -17,7 +17,26 @@ from chg.files import atomic_path, read_tensors
 Stage = Literal["initial", "retention", "removal"]
 
 STAGES: tuple[Stage, ...] = ("initial", "retention", "removal")
-"""G0, and G+ and G- from it."""
+"""G0, and G+ and G- fitted from it."""
+
+
+@dataclass(frozen=True)
+class StageName:
+    """Name of a stage in each place that shows it."""
+
+    row: str
+    """In a table."""
+    title: str
+    """Over a picture."""
+    phrase: str
+    """After "gates", in a sentence."""
+
+
+STAGE_NAMES: dict[Stage, StageName] = {
+    "initial": StageName("fitted (G0)", "G0, free", "fitted freely"),
+    "retention": StageName("retention (G+)", "G+, retention", "pushed open"),
+    "removal": StageName("removal (G\u2212)", "G-, removal", "pushed closed"),
+}
 
 
 @dataclass(frozen=True)
@@ -25,12 +44,16 @@ class LogitsOfStudy:
     """Logits of every seed and stage, NaN where there is no head."""
 
     main: Mapping[Stage, Float[Tensor, "seed layer head"]]
-    """At the study's strength of regularisation."""
+    """Logits at the study's strength of regularisation."""
     path: Mapping[Stage, Float[Tensor, "lambda seed layer head"]]
-    """Retention and removal at every strength; empty where there is one alone."""
+    """Logits of retention and removal at every strength; empty where the study has one strength."""
 
     def save(self, file: Path) -> None:
-        """Write `gates.safetensors`."""
+        """Write `gates.safetensors`, atomically.
+
+        Raises:
+            OutputError: the file cannot be written.
+        """
         tensors = {str(stage): logits.contiguous() for stage, logits in self.main.items()}
         tensors |= {f"path_{stage}": logits.contiguous() for stage, logits in self.path.items()}
         with atomic_path(file) as temporary:
@@ -38,10 +61,10 @@ class LogitsOfStudy:
 
     @classmethod
     def load(cls, file: Path) -> LogitsOfStudy:
-        """Read it back.
+        """Read `gates.safetensors`.
 
         Raises:
-            ResultsError: it is missing, damaged or of another kind.
+            ResultsError: the file is missing, damaged or of another kind.
         """
         tensors, _ = read_tensors(file)
         try:

@@ -1,4 +1,4 @@
-"""A study: what many fits, an ablation and a causal check say about every head together."""
+"""Results of a study: the data of many fits, an ablation and a causal check, read from a folder."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from chg.config import StudyConfig, Unit
+from chg.config import StudyConfig, Unit, head_label
 from chg.errors import ResultsError
 from chg.files import read_json
 from chg.results.agreement import Agreement
@@ -23,26 +23,23 @@ if TYPE_CHECKING:
     import pandas as pd
     from typing_extensions import Self
 
-
-CONFIG, MANIFEST, GATES, METRICS, CHECKS = (
-    "config.yaml",
-    "manifest.json",
-    "gates.safetensors",
-    "metrics.jsonl",
-    "checks.json",
-)
+CONFIG = "config.yaml"
+MANIFEST = "manifest.json"
+GATES = "gates.safetensors"
+METRICS = "metrics.jsonl"
+CHECKS = "checks.json"
 """Files of a study's folder."""
 
 
 @dataclass(frozen=True)
 class StudyResults:
-    """Everything a study found; `Study.load(folder)` reads it back."""
+    """Data of a finished study; `load(folder)` reads it back."""
 
     manifest: Mapping[str, Any]
-    """What was run: model, data, configuration, versions, times, figures. Plain JSON."""
+    """Plain JSON: model, data, configuration, versions, times, and held-out metrics (`figures`)."""
     seeds: tuple[int, ...]
     logits: Mapping[Stage, NDArray[np.float32]]
-    """`[seed, layer, head]` per stage; NaN where there is no head."""
+    """Stage -> `[seed, layer, head]`; NaN where there is no head."""
     scores: Mapping[str, NDArray[np.float64]]
     """`facilitation`, `irrelevance`, `interference` -> `[seed, layer, head]`."""
     roles: NDArray[Any]
@@ -62,7 +59,7 @@ class StudyResults:
         """Read a finished study.
 
         Raises:
-            ResultsError: it is missing, unfinished or damaged.
+            ResultsError: the study is missing, unfinished or damaged.
         """
         folder = Path(folder)
         if not (folder / MANIFEST).is_file():
@@ -77,7 +74,7 @@ class StudyResults:
         """Read the files of a study whose manifest is known.
 
         Raises:
-            ResultsError: one is missing or damaged.
+            ResultsError: a file is missing or damaged.
         """
         import pandas as pd
 
@@ -107,22 +104,26 @@ class StudyResults:
 
     @property
     def unit(self) -> Unit:
-        """What has a gate: a head, or a group of them."""
+        """Unit that has a gate: a query head, or a key-value group of query heads."""
         return "kv_group" if self.manifest.get("unit") == "kv_group" else "head"
 
+    def gates(self, stage: Stage) -> NDArray[np.float64]:
+        """Gates of a stage in [0, 1], `[seed, layer, head]`; NaN where there is no head."""
+        return np.asarray(1 / (1 + np.exp(-self.logits[stage].astype(np.float64))))
+
     def metrics_of(self, stage: Stage) -> pd.DataFrame:
-        """The lines of one stage, at the study's own strength of regularisation."""
-        own = self.metrics[self.metrics["stage"] == stage]
+        """Rows of `metrics` of one stage, at the study's own strength of regularisation."""
+        rows = self.metrics[self.metrics["stage"] == stage]
         strength = self.manifest.get("configuration", {}).get("lambda_reg")
-        at_strength = own["lambda_reg"].abs().isin([0.0, strength])
-        return own[at_strength] if strength is not None else own
+        at_strength = rows["lambda_reg"].abs().isin([0.0, strength])
+        return rows[at_strength] if strength is not None else rows
 
     def name(self, layer: int, head: int) -> str:
-        """`L3H7`, or `L3G1` for a key-value group."""
-        return f"L{layer}{'H' if self.unit == 'head' else 'G'}{head}"
+        """Name of a head, `L3H7`, or of a key-value group, `L3G1`."""
+        return head_label(layer, head, self.unit)
 
     def matrix(self, column: str, missing: Any = np.nan) -> NDArray[Any]:
-        """`[layer, head]`: a column of `heads` where it belongs, `missing` where no head is."""
+        """A column of `heads` as `[layer, head]`; `missing` where there is no head."""
         values = self.heads[column].to_numpy()
         matrix = np.full(self.roles.shape[1:], missing, dtype=object)
         matrix[self.heads["layer"], self.heads["head"]] = values

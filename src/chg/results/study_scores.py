@@ -1,4 +1,4 @@
-"""From the fits of a study to scores, roles and one table of heads."""
+"""Scores and roles of heads, read from the logits of a study."""
 
 from __future__ import annotations
 
@@ -22,13 +22,14 @@ from chg.results.stages import LogitsOfStudy
 
 @dataclass(frozen=True)
 class Effects:
-    """What was measured of every head on held-out rows, each `[layer, head]`, nats per token."""
+    """Measured effects of every head on held-out rows, each `[layer, head]`, nats per token."""
 
     ablation: NDArray[np.float64]
-    """Individual ablation, all other heads open."""
+    """Scores of individual ablation, all other heads open."""
     stderr: NDArray[np.float64]
+    """Standard errors of `ablation` over sequences."""
     estimate: NDArray[np.float64]
-    """The same from gradients."""
+    """Estimates of `ablation` from gradients."""
 
 
 @dataclass(frozen=True)
@@ -44,11 +45,11 @@ class StudyScores:
 
     @cached_property
     def agreement(self) -> Agreement:
-        """How far the seeds agree."""
+        """Agreement of the seeds."""
         return agreement_of(self.by_name, self.roles == "facilitating")
 
     def correlations(self, effects: Effects) -> tuple[Correlation, ...]:
-        """Every score, mean over seeds, against ablation at G = 1 and the estimate."""
+        """Rank correlation of each mean score with ablation at G = 1 and with its estimate."""
         measured = {
             "ablation at G = 1": effects.ablation,
             "gradient estimate at G = 1": effects.estimate,
@@ -65,9 +66,9 @@ class PathScores:
     """Roles under several strengths of regularisation."""
 
     lambdas: tuple[float, ...]
-    """|lambda|, rising."""
+    """Strengths |lambda|, ascending."""
     roles: NDArray[Any]
-    """`[lambda, layer, head]`: the role over all seeds at that strength."""
+    """Role over all seeds at each strength, `[lambda, layer, head]`."""
     scores: Mapping[str, NDArray[np.float64]]
     """`facilitation`, `irrelevance`, `interference` -> `[lambda, layer, head]`, mean over seeds."""
 
@@ -79,7 +80,7 @@ def read_scores(logits: LogitsOfStudy, config: StudyConfig) -> StudyScores:
 
 
 def read_path(logits: LogitsOfStudy, config: StudyConfig) -> PathScores | None:
-    """Roles and mean scores at every strength, where there are several."""
+    """Roles and mean scores at every strength; None where the study has one strength."""
     if not logits.path:
         return None
     roles, scores = [], []
@@ -87,7 +88,7 @@ def read_path(logits: LogitsOfStudy, config: StudyConfig) -> PathScores | None:
         of_seeds, roles_of_seeds = _read(retention, removal, config)
         roles.append(role_over_seeds(roles_of_seeds, config.agreement))
         scores.append({name: values.mean(0) for name, values in of_seeds.items()})
-    stacked = {name: np.stack([one[name] for one in scores]) for name in SCORES}
+    stacked = {name: np.stack([means[name] for means in scores]) for name in SCORES}
     return PathScores(config.lambdas, np.stack(roles), stacked)
 
 

@@ -1,4 +1,4 @@
-"""Known answers: small models whose right results follow from how they are made."""
+"""Self-test on known answers: small models whose right results follow from their weights."""
 
 from chg.selftest.checks import CHECKS
 from chg.selftest.run import CheckResult, run_selftest

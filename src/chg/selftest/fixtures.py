@@ -1,4 +1,4 @@
-"""What several checks look at, computed once per self-test: fits and ablations of planted heads."""
+"""Fits and ablations of planted heads that several checks share, computed once per self-test."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from chg.selftest.planted import HELPFUL, copy_rows, planted_model, redundant_mo
 from chg.studies import study
 
 SEEDS = 6
-"""Starts of the study that meets duplicates."""
+"""Starts of the study of the model with duplicates."""
 RETAINED, FORGOTTEN = range(0, 8), range(8, 16)
-"""Tokens that contrastive gates keep and lose; a planted head of its own reads each."""
+"""Tokens that contrastive gates keep and lose, each range read by another planted head."""
 
 
 class Fixtures:
-    """Results that checks share; each is computed when the first of them asks."""
+    """Results that checks share, each computed when the first check asks for it."""
 
     @cached_property
     def scores(self) -> NDArray[np.float64]:
-        """`[layer, head]`: ablation scores of the planted model, in nats per token."""
+        """Ablation scores of the planted model, `[layer, head]`, in nats per token."""
         return ablate_heads(planted_model(), copy_rows(64), show_progress=False).scores
 
     @cached_property
     def roles(self) -> NDArray[Any]:
-        """`[layer, head]`: roles that the three fits give the planted heads, with the defaults."""
+        """Roles that three fits with default settings give the planted heads, `[layer, head]`."""
         model, data = planted_model(), copy_rows(256)
         initial = fit_gates(model, data, show_progress=False).gates
         retention, removal = (
@@ -42,12 +42,12 @@ class Fixtures:
 
     @cached_property
     def redundant_scores(self) -> NDArray[np.float64]:
-        """`[layer, head]`: ablation scores where two heads are duplicates."""
+        """Ablation scores of the model with duplicates, `[layer, head]`."""
         return ablate_heads(redundant_model(), copy_rows(64), show_progress=False).scores
 
     @cached_property
     def redundant_study(self) -> Study:
-        """Fits from several starts where two heads are duplicates."""
+        """Study of the model with duplicates, from several starts."""
         return study(
             redundant_model(),
             copy_rows(64),
@@ -61,7 +61,7 @@ class Fixtures:
 
     @cached_property
     def contrast(self) -> ContrastResult:
-        """Gates that keep one half of the tokens and lose the other."""
+        """Contrastive fit that keeps one half of the tokens and loses the other."""
         retain, forget = copy_rows(64, 0, RETAINED), copy_rows(64, 1, FORGOTTEN)
         return fit_contrastive(
             planted_model({**HELPFUL}),

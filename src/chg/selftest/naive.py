@@ -1,4 +1,4 @@
-"""Plain references: one unpadded forward pass per row, nothing shared, nothing clever."""
+"""Naive computations to compare with: one unpadded forward pass per row, nothing shared."""
 
 from __future__ import annotations
 
@@ -15,40 +15,40 @@ from chg.selftest.random_models import HEADS, LAYERS, VOCAB, projection
 
 
 def ragged_rows(rows: int = 5) -> TokenData:
-    """Random rows of different lengths, scored in part, for the random models."""
+    """Rows of random tokens and different lengths, scored in part, for the random models."""
     generator = torch.Generator().manual_seed(7)
-    made = []
+    token_rows = []
     for i in range(rows):
         ids = torch.randint(1, VOCAB, (3 + 2 * i,), generator=generator).tolist()
         scored = tuple(j > 0 and (i % 2 == 0 or j >= len(ids) - 2) for j in range(len(ids)))
-        made.append(TokenRow(tuple(ids), scored))
-    return TokenData(tuple(made), "ragged", 0)
+        token_rows.append(TokenRow(tuple(ids), scored))
+    return TokenData(tuple(token_rows), "ragged", 0)
 
 
 def mean_logprob(model: nn.Module, data: TokenData) -> Tensor:
-    """The metric of ablation: mean log-probability over all target tokens, nats per token."""
+    """Metric of ablation: mean log-probability over all target tokens, nats per token."""
     return torch.cat(_of_targets(model, data)).mean()
 
 
 def mean_nll(model: nn.Module, data: TokenData) -> Tensor:
-    """The loss of fitting: mean over rows of the mean over each row's target tokens, in nats."""
+    """Loss of fitting: mean over rows of the mean over each row's target tokens, in nats."""
     return -torch.stack([values.mean() for values in _of_targets(model, data)]).mean()
 
 
 def _of_targets(model: nn.Module, data: TokenData) -> list[Float[Tensor, "target"]]:
     """Log-probabilities of every row's target tokens."""
-    found = []
+    by_row = []
     for row in data.rows:
         logits = model(torch.tensor([row.ids])).logits[0]
         logprobs = logits.to(torch.promote_types(logits.dtype, torch.float32)).log_softmax(-1)
         places = [i for i, scored in enumerate(row.scored) if scored]
-        found.append(torch.stack([logprobs[i - 1, row.ids[i]] for i in places]))
-    return found
+        by_row.append(torch.stack([logprobs[i - 1, row.ids[i]] for i in places]))
+    return by_row
 
 
 @torch.no_grad()
 def mean_heads(model: nn.Module, data: TokenData) -> Float[Tensor, "layer width"]:
-    """What enters every output projection, averaged over all tokens of all rows."""
+    """Mean input of every output projection, over all tokens of all rows."""
     entered: list[list[Tensor]] = [[] for _ in range(LAYERS)]
 
     def note(layer: int) -> Any:
@@ -70,11 +70,11 @@ def head_replaced(
 ) -> Iterator[None]:
     """Put a head's slice of `value` in place of its output, at every position."""
     size = len(value) // HEADS
-    own = slice(head * size, (head + 1) * size)
+    columns = slice(head * size, (head + 1) * size)
 
     def replace(_module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
         heads = args[0].clone()
-        heads[..., own] = value[own]
+        heads[..., columns] = value[columns]
         return heads, *args[1:]
 
     handle = projection(model, layer).register_forward_pre_hook(replace)

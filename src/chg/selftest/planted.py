@@ -1,4 +1,4 @@
-"""A model whose heads' roles are known because its weights are written by hand.
+"""Models whose heads' roles are known because their weights are written by hand.
 
 A GPT-2 of 2 layers x 4 heads without MLPs. Attention is uniform. Token `t < 16` is coordinate `t`
 of the residual stream; a head's value is that token, and its output projection writes it, times a
@@ -8,8 +8,8 @@ one that writes next to nothing into coordinates nobody reads does nothing. Each
 half of the tokens, so that neither can replace the other.
 
 Two heads of one layer with the same reads and coefficient are exact duplicates, of which either
-suffices: the last layer norm brings whatever was written to one length, so that the answer of one
-is already as good as that of both, and without both there is none.
+suffices: the last layer norm brings whatever was written to one length, so that a single duplicate
+answers as well as both, and without both there is no answer.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ LAYERS, HEADS, D_HEAD = 2, 4, 16
 ANSWER = slice(16, 32)
 """Coordinates the unembedding reads. They are also the *output slice* of head 1."""
 UNREAD = slice(48, 64)
+"""Coordinates that nothing reads."""
 
 HELPFUL: dict[Head, float] = {(0, 0): 1.0, (1, 2): 1.0}
 HARMFUL: dict[Head, float] = {(0, 3): -0.5}
@@ -47,21 +48,20 @@ ROLES = {
 }
 
 DUPLICATES: tuple[Head, Head] = ((0, 0), (0, 2))
-"""Exact duplicates of `redundant_model`."""
+"""Heads of `redundant_model` that are exact duplicates."""
 SINGLE: Head = (1, 1)
-"""Its head that nothing replaces."""
+"""Head of `redundant_model` that nothing replaces."""
 
 
 def planted_model(
     coefficients: Mapping[Head, float] | None = None, reads: Mapping[Head, slice] | None = None
 ) -> GPT2LMHeadModel:
-    """Write the weights.
+    """Make the model and write its weights.
 
     Args:
         coefficients: what each head that matters writes; `HELPFUL` and `HARMFUL` if not given.
         reads: the tokens a head reads, if not all; `READS` if not given.
     """
-    import torch
     from transformers import GPT2Config, GPT2LMHeadModel
 
     coefficients = {**HELPFUL, **HARMFUL} if coefficients is None else coefficients
@@ -95,11 +95,11 @@ def planted_model(
 
 
 def redundant_model() -> GPT2LMHeadModel:
-    """Two duplicates for the first half of the tokens, and one head for the other half."""
+    """Make a model with two duplicates for half of the tokens, and one head for the other half."""
     first, second = DUPLICATES
     half, rest = slice(0, 8), slice(8, 16)
-    # At 0.9 a single duplicate's answer is about as good as that of both; much above, the gate of
-    # the one that is left need not stay wide open to give it.
+    # At 0.9 a single duplicate answers about as well as both; much above, the gate of the duplicate
+    # that is left need not stay wide open.
     return planted_model(
         {first: 0.9, second: 0.9, SINGLE: 0.8}, {first: half, second: half, SINGLE: rest}
     )
@@ -107,17 +107,15 @@ def redundant_model() -> GPT2LMHeadModel:
 
 def _plant(attn: Any, head: int, coefficient: float | None, chosen: slice) -> None:
     """Write a head's value and output projections; without a coefficient, into what is not read."""
-    import torch
-
-    own = slice(head * D_HEAD, (head + 1) * D_HEAD)
-    values = slice(2 * HEADS * D_HEAD + own.start, 2 * HEADS * D_HEAD + own.stop)
+    outputs = slice(head * D_HEAD, (head + 1) * D_HEAD)
+    values = slice(2 * HEADS * D_HEAD + outputs.start, 2 * HEADS * D_HEAD + outputs.stop)
     read = torch.zeros(TOKENS, D_HEAD)
     read[range(TOKENS)[chosen], range(TOKENS)[chosen]] = 1.0
     attn.c_attn.weight[:TOKENS, values] = read
     if coefficient is None:
-        attn.c_proj.weight[own, UNREAD] = 0.01 * torch.randn(D_HEAD, D_HEAD)
+        attn.c_proj.weight[outputs, UNREAD] = 0.01 * torch.randn(D_HEAD, D_HEAD)
     else:
-        attn.c_proj.weight[own, ANSWER] = coefficient * torch.eye(D_HEAD)
+        attn.c_proj.weight[outputs, ANSWER] = coefficient * torch.eye(D_HEAD)
 
 
 def copy_rows(count: int, seed: int = 0, tokens: range = range(TOKENS)) -> TokenData:

@@ -1,7 +1,7 @@
 """Small random models of three families, and edits of their weights that gates must equal.
 
-Where a family's output projections are is written down here once more, by hand: what the package
-finds is what is being tested.
+The paths of output projections are written down here once more, by hand, because the paths that
+the package finds are what is being tested.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 VOCAB, LAYERS, HEADS = 64, 2, 4
+"""Tokens, layers and query heads of every random model."""
 
 _SIZES: dict[str, Any] = {
     "num_hidden_layers": LAYERS,
@@ -44,7 +45,7 @@ FAMILIES = tuple(_MODELS)
 
 
 def random_model(family: str) -> nn.Module:
-    """A random model in eval mode, large enough in its weights for every head to matter."""
+    """Make a random model in eval mode, with weights so large that every head matters."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
     model_type, settings, _ = _MODELS[family]
@@ -62,26 +63,26 @@ def random_model(family: str) -> nn.Module:
 
 
 def projection(model: nn.Module, layer: int) -> nn.Module:
-    """The output projection of a layer's attention, by the path that is known."""
+    """Output projection of a layer's attention, by its known path."""
     model_type = model.config.model_type  # type: ignore[union-attr]
     (path,) = (path for kind, _, path in _MODELS.values() if kind == model_type)
     return model.get_submodule(path.format(layer))
 
 
 def with_gates_in_weights(model: nn.Module, gates: Float[Tensor, "layer head"]) -> nn.Module:
-    """A copy whose projections have the columns of every head multiplied by its gate."""
+    """Copy a model, with the columns of every head in the projections multiplied by its gate."""
     edited = copy.deepcopy(model)
     with torch.no_grad():
-        for layer, of_layer in enumerate(gates):
+        for layer, layer_gates in enumerate(gates):
             module: Any = projection(edited, layer)
             # `nn.Linear` keeps `[output, input]`, the Conv1D of GPT-2 `[input, output]`.
             columns = module.weight if isinstance(module, nn.Linear) else module.weight.T
-            columns *= of_layer.repeat_interleave(columns.shape[1] // len(of_layer))
+            columns *= layer_gates.repeat_interleave(columns.shape[1] // len(layer_gates))
     return edited
 
 
 def without_head(model: nn.Module, layer: int, head: int) -> nn.Module:
-    """A copy whose projection has a head's columns set to zero."""
+    """Copy a model, with a head's columns in its projection set to zero."""
     gates = torch.ones(LAYERS, HEADS)
     gates[layer, head] = 0
     return with_gates_in_weights(model, gates)

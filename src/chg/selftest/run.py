@@ -1,4 +1,4 @@
-"""The run of every check, whatever the others find."""
+"""Run of all checks, each on its own: one that fails stops no other."""
 
 from __future__ import annotations
 
@@ -7,17 +7,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-logger = logging.getLogger(__name__)
-
 
 @dataclass(frozen=True)
 class CheckResult:
-    """One check that was run."""
+    """Outcome of one check."""
 
     name: str
     expected: str
     found: str
-    """Or the error that it ended with."""
+    """Outcome in words, or the error that ended the check."""
     passed: bool
 
 
@@ -25,27 +23,30 @@ def run_selftest(on_check: Callable[[CheckResult], None] | None = None) -> tuple
     """Run every check, whatever the others found.
 
     Args:
-        on_check: called with every check as soon as it was run.
+        on_check: called with the result of every check as soon as it was run.
+
+    Returns:
+        The results, in the order of `CHECKS`.
     """
     from chg.selftest.checks import CHECKS
     from chg.selftest.fixtures import Fixtures
 
-    bench, done = Fixtures(), []
+    fixtures, results = Fixtures(), []
     with _without_log():
-        for test in CHECKS:
+        for check in CHECKS:
             try:
-                found, passed = test.find(bench)
+                outcome, passed = check.find(fixtures)
             except Exception as error:  # whatever is broken, the other checks say more about it
-                found, passed = f"{type(error).__name__}: {error}", False
-            done.append(CheckResult(test.name, test.expected, found, passed))
+                outcome, passed = f"{type(error).__name__}: {error}", False
+            results.append(CheckResult(check.name, check.expected, outcome, passed))
             if on_check is not None:
-                on_check(done[-1])
-    return tuple(done)
+                on_check(results[-1])
+    return tuple(results)
 
 
 @contextmanager
 def _without_log() -> Iterator[None]:
-    """Fits report their progress where no bar is shown; a table of results needs none of it."""
+    """Silence the log: fits report progress there when no bar is shown."""
     logger = logging.getLogger("chg")
     before = logger.level
     logger.setLevel(logging.ERROR)

@@ -24,7 +24,7 @@ from jaxtyping import Bool
 from torch import Tensor, nn
 
 from chg.ablation import causal_check
-from chg.config import StudyConfig
+from chg.config import ABLATION_WORDS, StudyConfig
 from chg.data import TokenData
 from chg.errors import DataError
 from chg.files import atomic_path
@@ -249,11 +249,7 @@ def _summary(manifest: Mapping[str, Any]) -> str:
     layers, heads = manifest["shape"]
     lambdas = StudyConfig(**config).lambdas
     strengths = ", ".join(f"{one:g}" for one in lambdas)
-    ablated = {
-        "zero": "to zero",
-        "mean": "to its mean",
-        "resample": "to its output in another row",
-    }[config["ablation"]]
+    ablated = ABLATION_WORDS[config["ablation"]].target
     return (
         f"{config['seeds']} starting points of {manifest['model']['model']} ({layers} layers x "
         f"{heads} heads) were fitted on {manifest['data']['rows']} rows of "
