@@ -122,12 +122,12 @@ def test_settings_that_mean_nothing_are_refused(settings: dict[str, object], mes
         ablate_heads(make_model("gpt2"), ragged_data(), AblationConfig(**settings))
 
 
-def test_dtype_bfloat16_screens_and_the_report_says_so(
+def test_screening_is_confirmed_and_the_report_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     data = ["--model", "builtin:tiny", "--dataset", "builtin:aba", "--limit", "16"]
-    screened = ["--dtype", "bfloat16", "--confirm", "2", "--output", "r.json", "--quiet"]
+    screened = ["--screening", "--confirm", "2", "--output", "r.json", "--quiet"]
     assert main(["ablate", *data, *screened]) == 0
     assert "4 of 32 heads confirmed exactly" in capsys.readouterr().out
     assert json.loads(Path("r.json").read_text())["method"] == "screening"

@@ -27,7 +27,7 @@ from chg.ablation.scores import head_scores, score_difference
 from chg.config import UNIT_NAMES, AblationConfig, Head
 from chg.data import TokenData
 from chg.engine import SequenceScores, capabilities, evaluate_gates
-from chg.errors import ConfigError, GateError, ModelError
+from chg.errors import GateError, ModelError
 from chg.gating import HeadGates, Reference, attach, describe_reference, with_reference
 from chg.models import AnyModel, describe_model, existing_heads, matmul_dtype, unwrap_model
 from chg.progress import progress_bar
@@ -149,16 +149,8 @@ class _Job:
         self._show = show
 
     def run(self, heads: list[Head]) -> tuple[float, tuple[HeadScore, ...], tuple[Step, ...]]:
-        """The metric at the baseline, and scores of heads or the steps of a sequence.
-
-        Raises:
-            ConfigError: there is nothing to confirm.
-        """
+        """The metric at the baseline, and scores of heads or the steps of a sequence."""
         method, confirm = _method(self._config), self._config.confirm
-        if confirm and method == "exact":
-            raise ConfigError(
-                "--confirm follows --dtype bfloat16 or --mode estimate; this is exact"
-            )
         if method == "estimate":
             metric, scored = self.estimate(heads)
         else:

@@ -10,8 +10,9 @@ import contextlib
 import dataclasses
 import inspect
 import io
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,6 +21,10 @@ import yaml
 from chg.errors import ConfigError
 
 Command = TypeVar("Command")
+
+
+COMPLETION_FLAG = "--tyro-print-completion"
+SHELLS = ("bash", "zsh", "fish")
 
 
 class UsageError(ConfigError):
@@ -54,10 +59,31 @@ def parse_command(
     except SystemExit as error:
         if not error.code:
             raise
-        raise UsageError(f"{_one_line(captured.getvalue())} (chg {verb} --help)") from None
+        text = captured.getvalue()
+        raise UsageError(f"{_one_line(text)}{_suggestion(text)} (chg {verb} --help)") from None
     finally:
         if sys.exc_info()[0] is None:
             sys.stderr.write(captured.getvalue())
+
+
+def print_completion(commands: Mapping[str, type], shell: str) -> None:
+    """Print a script that completes verbs, flags and choices in a shell.
+
+    Raises:
+        UsageError: it is not one of `SHELLS`.
+    """
+    import tyro
+
+    if shell not in SHELLS:
+        raise UsageError(f"{COMPLETION_FLAG} must be followed by {', '.join(SHELLS)}")
+    with contextlib.suppress(SystemExit):
+        tyro.extras.subcommand_cli_from_dict(
+            dict(commands),
+            prog="chg",
+            args=[COMPLETION_FLAG, shell],
+            use_underscores=True,
+            config=(tyro.conf.OmitArgPrefixes,),
+        )
 
 
 def flat_settings(command: Any) -> dict[str, Any]:
@@ -128,3 +154,9 @@ def _one_line(text: str) -> str:
             continue
         words.append(content)
     return " ".join(words) or "the command line could not be read"
+
+
+def _suggestion(text: str) -> str:
+    """The flags that tyro's framed error suggests, in half a sentence; empty where it has none."""
+    flags = re.findall(r"^│ {5}(--[\w-]+)", text.partition("Perhaps you meant")[2], re.MULTILINE)
+    return f". Perhaps you meant: {' or '.join(dict.fromkeys(flags))}" if flags else ""

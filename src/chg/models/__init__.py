@@ -10,7 +10,7 @@ from chg.models.describe import (
 )
 from chg.models.heads import HeadSite, HeadSites
 from chg.models.layouts import register_architecture
-from chg.models.loading import load_model, load_without_weights, use_cache_when_hub_unreachable
+from chg.models.loading import load_model, load_without_weights
 from chg.models.modes import frozen, matmul_dtype, uncompiled
 from chg.models.projections import SharedProjection, record_heads, shared_projections
 from chg.models.unwrap import AnyModel, unwrap_model
@@ -37,5 +37,4 @@ __all__ = [
     "text_config",
     "uncompiled",
     "unwrap_model",
-    "use_cache_when_hub_unreachable",
 ]
