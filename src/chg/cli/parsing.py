@@ -115,7 +115,8 @@ def _from_yaml(command: type, path: str | None) -> list[str]:
     except OSError as error:
         raise ConfigError(f"config file {path} cannot be read: {error.strerror}") from error
     except yaml.YAMLError as error:
-        raise ConfigError(f"config file {path} is not YAML: {_one_line(str(error))}") from error
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"config file {path} is not YAML: {reason}") from error
     if content is None:
         return []
     if not isinstance(content, dict):
@@ -142,21 +143,25 @@ def _sections(command: type) -> list[list[str]]:
 
 
 def _one_line(text: str) -> str:
-    """The message out of tyro's framed error, up to its first rule or empty line."""
-    words: list[str] = []
+    """The message out of tyro's framed error, up to its first rule or empty line.
+
+    A terminal without Unicode gets no frame: there a title and a rule stand before the message.
+    """
+    parts: list[list[str]] = [[]]
     for line in text.splitlines():
         content = line.strip("│ ")
-        if content.startswith(("╭", "╰")):
-            continue
-        if not content or content.startswith("──"):
-            if words:
-                break
-            continue
-        words.append(content)
-    return " ".join(words) or "the command line could not be read"
+        if not content.strip("─-") or content.startswith(("╭", "╰")):
+            parts.append([])
+        else:
+            parts[-1].append(content)
+    messages = [" ".join(lines) for lines in parts if lines]
+    if "╭" not in text:
+        messages = messages[1:] or messages
+    return messages[0] if messages else "the command line could not be read"
 
 
 def _suggestion(text: str) -> str:
     """The flags that tyro's framed error suggests, in half a sentence; empty where it has none."""
-    flags = re.findall(r"^│ {5}(--[\w-]+)", text.partition("Perhaps you meant")[2], re.MULTILINE)
+    suggested = text.partition("Perhaps you meant")[2]
+    flags = re.findall(r"^[│ ] {5}(--[\w-]+)", suggested, re.MULTILINE)
     return f". Perhaps you meant: {' or '.join(dict.fromkeys(flags))}" if flags else ""
