@@ -13,6 +13,8 @@ from chg.errors import ConfigError
 
 if TYPE_CHECKING:
     from chg.cli.study_command import StudyCommand
+    from chg.report import Study
+    from chg.studies import Validation
 
 POSITIONAL = "run"
 """The setting that may be given without its flag, first."""
@@ -41,8 +43,7 @@ def run(command: Command) -> None:
     from chg.data import with_partners
     from chg.files import ensure_folder
     from chg.gating import with_reference
-    from chg.report import Study, save_figures
-    from chg.results import CHECKS, write_checks
+    from chg.report import Study
     from chg.studies import validate
 
     check = command.check
@@ -69,6 +70,14 @@ def run(command: Command) -> None:
         batch_size=called.study.batch_size,
         show_progress=not command.output.quiet,
     )
+    _write_and_print(finished, result, folder)
+
+
+def _write_and_print(finished: Study, result: Validation, folder: Path) -> None:
+    """Write checks.json and its picture, and print the verdicts."""
+    from chg.report import save_figures
+    from chg.results import CHECKS, write_checks
+
     checked = replace(finished, checks=result.checks, correlations=result.correlations)
     write_checks(folder / CHECKS, result.checks, result.correlations)
     save_figures(checked, folder, only=("checks",))
