@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
 
 from chg.errors import OutputError, ResultsError
+
+if TYPE_CHECKING:  # a verb proves that it can write before it loads torch
+    from torch import Tensor
 
 
 def ensure_writable(path: str | Path) -> Path:
@@ -54,7 +57,8 @@ def ensure_folder(folder: str | Path) -> Path:
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path` that replaces `path` when the block ends without error.
 
-    The temporary name keeps the ending, because writers choose their format by it.
+    The temporary name keeps the ending, because writers choose their format by it. The file gets
+    the mode of any new file there, whatever mode its writer gives it (safetensors: 0600).
 
     Raises:
         OutputError: the target cannot be written.
@@ -62,7 +66,11 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     path = ensure_writable(path)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
     try:
+        temporary.touch()  # the mode that the umask and the folder give
+        mode = stat.S_IMODE(temporary.stat().st_mode)
+        temporary.unlink()
         yield temporary
+        temporary.chmod(mode)
         os.replace(temporary, path)
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror or error}") from error

@@ -10,12 +10,12 @@ import pytest
 from chg.cli.main import main
 
 
-def test_dtype_bfloat16_screens_and_the_report_says_so(
+def test_screening_is_confirmed_and_the_report_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     data = ["--model", "builtin:tiny", "--dataset", "builtin:aba", "--limit", "16"]
-    screened = ["--dtype", "bfloat16", "--confirm", "2", "--output", "r.json", "--quiet"]
+    screened = ["--screening", "--confirm", "2", "--output", "r.json", "--quiet"]
     assert main(["ablate", *data, *screened]) == 0
     assert "4 of 32 heads confirmed exactly" in capsys.readouterr().out
     assert json.loads(Path("r.json").read_text())["method"] == "screening"

@@ -24,7 +24,7 @@ from chg.ablation.scores import closed_alone, closed_in_turn, score_difference
 from chg.config import UNIT_NAMES, AblationConfig, Head
 from chg.data import TokenData
 from chg.engine import SequenceScores, capabilities, evaluate_gates
-from chg.errors import ConfigError, GateError, ModelError
+from chg.errors import GateError, ModelError
 from chg.gating import HeadGates, Reference, attach, describe_reference, prepare
 from chg.models import AnyModel, describe_model, find_head_sites, matmul_dtype, unwrap_model
 from chg.progress import progress_bar
@@ -151,16 +151,8 @@ class _Job:
     show_progress: bool
 
     def run(self, heads: list[Head]) -> tuple[float, tuple[HeadScore, ...], tuple[Step, ...]]:
-        """Measure the metric at the baseline, and scores of heads or the steps of a sequence.
-
-        Raises:
-            ConfigError: there is nothing to confirm.
-        """
+        """Measure the metric at the baseline, and scores of heads or the steps of a sequence."""
         method, confirm = _method(self.config), self.config.confirm
-        if confirm and method == "exact":
-            raise ConfigError(
-                "--confirm follows --dtype bfloat16 or --mode estimate; this is exact"
-            )
         if method == "estimate":
             metric, scored = self.estimate(heads)
         else:
@@ -192,7 +184,7 @@ class _Job:
                 batch_size=config.batch_size,
                 controls=screening and config.mode == "individual",
                 reference=self.reference,
-                on_progress=lambda share: bar.advance(share * len(heads)),
+                on_progress=lambda share: bar.update(share * len(heads)),
             )
         if not all(np.isfinite(score.mean_target_logprob) for score in scores):
             raise ModelError(
@@ -203,14 +195,16 @@ class _Job:
 
     def estimate(self, heads: list[Head]) -> tuple[float, tuple[HeadScore, ...]]:
         """Measure the metric at the baseline, and estimate the scores."""
-        with progress_bar(100, "estimating scores", show=self.show_progress, unit="%") as bar:
+        with progress_bar(
+            len(heads), "estimating scores", show=self.show_progress, unit="head"
+        ) as bar:
             scores, metric = estimate_scores(
                 self.model,
                 self.data,
                 self.baseline,
                 batch_size=self.config.batch_size,
                 reference=self.reference,
-                on_progress=lambda share: bar.advance(100 * share),
+                on_progress=lambda share: bar.update(share * len(heads)),
             )
         if not bool(scores.isfinite().all()):
             raise ModelError("the gradients are NaN or infinite; try --dtype float32")

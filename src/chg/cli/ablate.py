@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from chg.cli import terminal
 from chg.cli.parsing import flat_settings
 from chg.cli.terminal import format_number, print_table, say
-from chg.config import AblationConfig, AblationData, DataConfig, ModelConfig, ReferenceData
+from chg.config import AblationConfig, AblationData, ModelConfig, ReferenceData
 
 if TYPE_CHECKING:
+    from chg.cli.inputs import OpenedInputs
     from chg.results import AblationResult
+
+logger = logging.getLogger(__name__)
 
 
 EXAMPLES = """\
   chg ablate --model gpt2 --gates gates_init.pt --output ablation_results.json
-  chg ablate --model gpt2 --dtype bfloat16 --confirm 20 --output screened.json
+  chg ablate --model gpt2 --screening --confirm 20 --output screened.json
   chg ablate --model gpt2 --ablation mean --output mean.json
   chg ablate --model gpt2 --mode sequential --ablation_order backward --output backward.json"""
 
@@ -23,8 +28,8 @@ SHOWN = 5
 
 
 @dataclass(frozen=True)
-class Output:
-    """What the heads are measured against, and where the results go."""
+class Output(terminal.Output):
+    """Gates and prompts that heads are measured with, and where the results go."""
 
     output: str = "ablation_results.json"
     """Results file to write (JSON)."""
@@ -32,10 +37,6 @@ class Output:
     """Gate file all other heads stay at; without one all heads are open."""
     prompts_file: str | None = None
     """Text file with one prompt per line, in place of the dataset."""
-    quiet: bool = False
-    """No progress bar and no log, only results, warnings and errors."""
-    config: str | None = None
-    """YAML file of settings by flag name; flags override it."""
 
 
 @dataclass(frozen=True)
@@ -54,45 +55,53 @@ class Command:
 
 def run(command: Command) -> None:
     """Ablate and save."""
-    from chg.ablation import ablate_heads
-    from chg.cli.inputs import (
-        for_ablation,
-        load_checked_model,
-        load_gates,
-        load_inputs,
-        load_reference,
-    )
-    from chg.data import load_prompts
+    from chg.cli.inputs import load_checked_model, load_gates
     from chg.files import ensure_writable
 
     out = ensure_writable(command.output.output)
     gates = load_gates(command.output.gates)
-    seed = command.ablation.seed
-    model_config, config = command.model, command.ablation
-    if model_config.dtype == "bfloat16" and config.mode != "estimate":
-        # The weights stay as they are stored, so that --confirm has them.
-        model_config = replace(model_config, dtype="auto")
-        config = replace(config, screening=True)
-    data_config: DataConfig = command.data
-    if command.output.prompts_file:
-        model, tokenizer = load_checked_model(model_config, gates)
-        max_length = command.data.max_length
-        data = load_prompts(command.output.prompts_file, tokenizer, max_length=max_length)
-    else:
-        data_config = for_ablation(command.data, config.ablation)
-        model, tokenizer, data = load_inputs(model_config, data_config, seed, gates)
+    _say_what_dtype_means(command)
+    opened = _open(command)
+    model, tokenizer = load_checked_model(command.model, gates)
+    inputs = opened.tokenize(model, tokenizer)
+    from chg.ablation import ablate_heads
+
     result = ablate_heads(
         model,
-        data,
-        config,
+        inputs.data,
+        command.ablation,
         gates=gates,
-        reference=load_reference(command.reference, data_config, model, tokenizer, seed),
+        reference=inputs.reference,
         show_progress=not command.output.quiet,
     )
     settings = flat_settings(command)
     replace(result, metadata={**result.metadata, "configuration": settings}).save(out)
     _print(result)
     say(f"wrote {out}")
+
+
+def _open(command: Command) -> OpenedInputs:
+    """Open the data set, or the prompts given in its place, and reference rows if there are any."""
+    from chg.cli.inputs import OpenedInputs, open_inputs, open_reference
+    from chg.data import open_prompts
+
+    settings, seed = command.ablation, command.ablation.seed
+    if command.output.prompts_file is None:
+        return open_inputs(
+            command.data, settings.ablation, seed, reference=command.reference, held_out=None
+        )
+    prompts = open_prompts(command.output.prompts_file, max_length=command.data.max_length)
+    return OpenedInputs(prompts, open_reference(command.reference, command.data, seed))
+
+
+def _say_what_dtype_means(command: Command) -> None:
+    """Tell who asks for weights in bfloat16 how to multiply in bfloat16 instead."""
+    screens = command.ablation.screening or command.ablation.mode == "estimate"
+    if command.model.dtype == "bfloat16" and not screens:
+        logger.info(
+            "--dtype bfloat16 loads the weights in bfloat16; to screen in bfloat16 and keep the "
+            "weights as they are, use --screening"
+        )
 
 
 def _print(result: AblationResult) -> None:

@@ -6,6 +6,7 @@ import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from chg.cli import terminal
 from chg.cli.parsing import flat_settings
 from chg.cli.terminal import require_gate_file_name
 from chg.config import (
@@ -23,7 +24,8 @@ from chg.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from chg.data import MatchedSplit
+    from chg.cli.inputs import OpenedInputs
+    from chg.data import MatchedSplit, RawTuples
     from chg.fitting import ContrastResult
 
 logger = logging.getLogger(__name__)
@@ -37,21 +39,17 @@ EXAMPLES = """\
       --both_directions --alpha 0.5,1,2 --max_steps 300 --batch_size 8"""
 
 EACH = "each"
-"""What `--hold_out` takes for every task in turn."""
+"""Value of `--hold_out` that stands for every task in turn."""
 
 
 @dataclass(frozen=True)
-class Output:
-    """Where the gates go."""
+class Output(terminal.Output):
+    """Files for the gates."""
 
     out: str = "gates_contrastive.pt"
     """Gate file to write, .pt or .safetensors. Beside it go NAME.reversed.pt (the other direction),
     NAME.TASK.pt (each task held out), NAME.contrast.json (every fit's figures, where there is an
     alpha, a direction or a task more) and NAME.tradeoff.png (with several alphas)."""
-    quiet: bool = False
-    """No progress bar and no log, only results, warnings and errors."""
-    config: str | None = None
-    """YAML file of settings by flag name; flags override it."""
 
 
 @dataclass(frozen=True)
@@ -92,18 +90,22 @@ def tuples_config(command: Command) -> DataConfig:
 
 def run(command: Command) -> None:
     """Fit and save."""
-    from chg.cli.contrast_output import ContrastFiles, print_result, warn
     from chg.cli.inputs import load_checked_model
+    from chg.files import ensure_writable
 
     _require_one_kind_of_data(command)
     require_gate_file_name(command.output.out)
+    ensure_writable(command.output.out)
+    opened = _open_tuples(command) if command.tuples.tuples_dataset else _open_sides(command)
+    model, tokenizer = load_checked_model(command.model)
+    from chg.cli.contrast_output import ContrastFiles, print_result, warn
+
     files = ContrastFiles(command.output.out, flat_settings(command))
-    model, tokenizer = load_checked_model(command.model, None)
     results: Iterable[ContrastResult]
-    if command.tuples.tuples_dataset is None:
-        results = [_fit_two_sets(command, model, tokenizer)]
+    if isinstance(opened, OpenedTuples):
+        results = _fit_tuples(command, opened, model, tokenizer)
     else:
-        results = _fit_tuples(command, model, tokenizer)
+        results = [_fit_two_sets(command, opened, model, tokenizer)]
     for result in results:
         print_result(result)
         files.write(result, apart=command.tuples.hold_out == EACH)
@@ -133,52 +135,86 @@ def _require_one_kind_of_data(command: Command) -> None:
         )
 
 
-def _fit_two_sets(command: Command, model: Any, tokenizer: Any) -> ContrastResult:
-    from chg.cli.inputs import fit_to_context, for_ablation
-    from chg.data import load_data, load_held_out
+def _open_sides(command: Command) -> list[OpenedInputs]:
+    """Open the rows of the retain and of the forget side."""
+    from chg.cli.inputs import open_inputs
+
+    settings = command.fit
+    return [
+        open_inputs(
+            side_config(command, side),
+            settings.ablation,
+            settings.seed,
+            held_out=settings.eval_rows,
+        )
+        for side in ("retain", "forget")
+    ]
+
+
+def _fit_two_sets(
+    command: Command, opened: list[OpenedInputs], model: Any, tokenizer: Any
+) -> ContrastResult:
     from chg.fitting import fit_contrastive
 
-    seed, rows = command.fit.seed, command.fit.eval_rows
-    sides = {}
-    for side in ("retain", "forget"):
-        config = for_ablation(side_config(command, side), command.fit.ablation)
-        config = fit_to_context(config, model)
-        data = load_data(config, tokenizer, seed=seed)
-        sides[side] = load_held_out(config, data, tokenizer, rows=rows, seed=seed)
+    retain, forget = (side.tokenize(model, tokenizer) for side in opened)
     return fit_contrastive(
         model,
-        sides["retain"][0],
-        sides["forget"][0],
+        retain.data,
+        forget.data,
         command.fit,
-        held_out_retain=sides["retain"][1],
-        held_out_forget=sides["forget"][1],
+        held_out_retain=retain.held_out,
+        held_out_forget=forget.held_out,
         show_progress=not command.output.quiet,
     )
 
 
-def _fit_tuples(command: Command, model: Any, tokenizer: Any) -> Iterator[ContrastResult]:
+@dataclass(frozen=True)
+class OpenedTuples:
+    """Matched tuples opened and checked, which a tokenizer makes data of."""
+
+    fitting: RawTuples
+    validation: RawTuples | None
+
+
+def _open_tuples(command: Command) -> OpenedTuples:
+    """Open matched tuples to fit and to measure on."""
+    from chg.cli.inputs import reach_hub
+    from chg.data import open_held_out_tuples, open_tuples
+
+    config, column, seed = tuples_config(command), command.tuples.task_column, command.fit.seed
+    reach_hub(config.dataset)
+    fitting = open_tuples(config, column, seed)
+    validation = open_held_out_tuples(
+        config, fitting.tasks, rows=command.fit.eval_rows, seed=seed, task_column=column
+    )
+    return OpenedTuples(fitting, validation)
+
+
+def _fit_tuples(
+    command: Command, opened: OpenedTuples, model: Any, tokenizer: Any
+) -> Iterator[ContrastResult]:
     """A result for each task held out, as it comes."""
     from chg.fitting import fit_matched
 
     # All of them before the first fit, so that what cannot be held out is refused at once.
-    for split in list(_splits(command, model, tokenizer)):
+    for split in list(_splits(command, opened, model, tokenizer)):
         if split.task is not None:
             logger.info("fitting without task %s", split.task)
         yield fit_matched(model, split, command.fit, show_progress=not command.output.quiet)
 
 
-def _splits(command: Command, model: Any, tokenizer: Any) -> Iterator[MatchedSplit]:
-    from chg.cli.inputs import fit_to_context
-    from chg.data import load_held_out_tuples, load_tuples, split_tuples
+def _splits(
+    command: Command, opened: OpenedTuples, model: Any, tokenizer: Any
+) -> Iterator[MatchedSplit]:
+    from chg.cli.inputs import max_positions
+    from chg.data import split_tuples, tokenize_held_out_tuples, tokenize_tuples
 
-    config = fit_to_context(tuples_config(command), model)
-    column, seed = command.tuples.task_column, command.fit.seed
-    data = load_tuples(config, tokenizer, task_column=column, seed=seed)
-    validation = load_held_out_tuples(
-        config, data, tokenizer, rows=command.fit.eval_rows, seed=seed, task_column=column
-    )
+    longest = max_positions(model)
+    data, validation = tokenize_tuples(opened.fitting.cut_to(longest), tokenizer), None
+    if opened.validation is not None:
+        validation = tokenize_held_out_tuples(opened.validation.cut_to(longest), tokenizer)
     tasks: tuple[str | None, ...] = (command.tuples.hold_out,)
     if command.tuples.hold_out == EACH:
         tasks = data.task_names or tasks
     for task in tasks:
-        yield split_tuples(data, validation, hold_out=task, seed=seed)
+        yield split_tuples(data, validation, hold_out=task, seed=command.fit.seed)

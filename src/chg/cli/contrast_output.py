@@ -1,4 +1,4 @@
-"""What `chg contrast` prints and writes."""
+"""Tables and files of `chg contrast`."""
 
 from __future__ import annotations
 
@@ -15,6 +15,18 @@ from chg.fitting import ContrastResult
 from chg.results import ContrastFit, ContrastResults, ContrastRun, SideMetrics, mean_and_spread
 
 logger = logging.getLogger(__name__)
+
+
+DESCRIBED = (
+    "model",
+    "revision",
+    "architecture",
+    "dtype",
+    "dataset",
+    "forget_dataset",
+    "versions",
+)
+"""Entries of a gate file's metadata that the results of all fits carry as well."""
 
 
 class ContrastFiles:
@@ -60,26 +72,25 @@ class ContrastFiles:
 
     def write_results(self) -> None:
         """Write every fit's figures, where there is more to tell than the terminal did."""
-        runs = [
-            one.run
-            for result in self._results
-            for one in (result, result.reversed)
-            if one is not None
-        ]
+        runs = [direction.run for result in self._results for direction in _directions(result)]
         if len(runs) == 1 and runs[0].held_out_task is None and len(runs[0].alphas) == 1:
             return
-        kept = ("model", "revision", "architecture", "dtype", "dataset", "forget_dataset")
-        metadata = {name: self._results[0].gates.metadata[name] for name in (*kept, "versions")}
+        origin = self._results[0].gates.metadata
+        metadata = {name: origin[name] for name in DESCRIBED}
         metadata["configuration"] = self._settings
         path = self._out.with_name(f"{self._out.stem}.contrast.json")
         say(f"wrote {ContrastResults(tuple(runs), metadata).save(path)}")
 
 
+def _directions(result: ContrastResult) -> list[ContrastResult]:
+    """The result, and that of the other direction where both were fitted."""
+    return [result] if result.reversed is None else [result, result.reversed]
+
+
 def print_result(result: ContrastResult) -> None:
-    """Print what the fits of one set of passes did."""
-    for one in (result, result.reversed):
-        if one is not None:
-            _print_run(one, both=result.reversed is not None)
+    """Print the results of the fits of one set of passes."""
+    for direction in _directions(result):
+        _print_run(direction, both=result.reversed is not None)
     run = result.run
     fits = len(run.fits) * (1 if result.reversed is None else 2)
     of_what = "starts" if fits == len(run.at(run.alphas[0])) else "fits"
@@ -87,13 +98,12 @@ def print_result(result: ContrastResult) -> None:
 
 
 def warn(result: ContrastResult) -> None:
-    """Log what the kept fits failed at."""
-    for one in (result, result.reversed):
-        if one is None:
-            continue
-        where = f" (without {one.run.held_out_task})" if one.run.held_out_task else ""
-        where += " (reversed)" if one.run.reversed else ""
-        for warning in one.warnings:
+    """Log the warnings of the fits that are kept."""
+    for direction in _directions(result):
+        task = direction.run.held_out_task
+        where = f" (without {task})" if task else ""
+        where += " (reversed)" if direction.run.reversed else ""
+        for warning in direction.warnings:
             logger.warning("warning%s: %s", where, warning)
 
 
@@ -144,7 +154,7 @@ def _print_curve(title: str, run: ContrastRun, measured: Measured) -> None:
             starts = [measured(fit)[side] for fit in run.at(best.alpha)]
             chosen = measured(best)[side]
             assert chosen is not None
-            row += [f"{chosen.accuracy_after:.1%}", _over([one for one in starts if one])]
+            row += [f"{chosen.accuracy_after:.1%}", _over([start for start in starts if start])]
         rows.append(row)
     columns = ("alpha", "retain, best", "all starts", "forget, best", "all starts")
     print_table(f"accuracy, {title}", columns, rows)

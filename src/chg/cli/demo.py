@@ -7,6 +7,7 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from chg.cli import terminal
 from chg.cli.terminal import say
 
 if TYPE_CHECKING:
@@ -24,8 +25,8 @@ SHOWN = 6
 
 
 @dataclass(frozen=True)
-class Output:
-    """What is shown, and where everything goes."""
+class Output(terminal.Output):
+    """The task, and where everything goes."""
 
     output_dir: str = "demo_output"
     """Folder for the report, tables, gates and pictures; where it exists, demo_output-2 and
@@ -34,10 +35,6 @@ class Output:
     """Built-in task: builtin:icl, builtin:instruction, builtin:aba or builtin:copy."""
     seed: int = 42
     """Seed of the order of rows, and first seed of the starting gates."""
-    quiet: bool = False
-    """No progress bars."""
-    config: str | None = None
-    """YAML file of settings by flag name; flags override it."""
 
 
 @dataclass(frozen=True)
@@ -49,10 +46,9 @@ class Command:
 
 def run(command: Command) -> None:
     """Study, and say what was found."""
+    from chg.cli.inputs import load_checked_model
     from chg.cli.parsing import flat_settings
-    from chg.cli.study import Command as StudyCommand
-    from chg.cli.study import Output as StudyOutput
-    from chg.cli.study import load, where
+    from chg.cli.study_command import StudyCommand, StudyOutput, describe_folder
     from chg.config import DataConfig, ModelConfig, StudyConfig
     from chg.studies import study
 
@@ -66,25 +62,28 @@ def run(command: Command) -> None:
             seeds=SEEDS, max_steps=UPDATES, seed=settings.seed, eval_rows=EVALUATION_ROWS
         ),
     )
-    model, data, held_out, _ = load(called)
+    opened = called.open()
+    model, tokenizer = load_checked_model(called.model)
+    inputs = opened.tokenize(model, tokenizer)
+    held_out = inputs.held_out
     say(f"The built-in model: {_size(model)}. The task, {settings.dataset}: {_example(held_out)}")
     say(
         f"Fitting gates from {SEEDS} starting points: freely (G0), pushed open (G+) and pushed "
         "closed (G-); then ablating every head, and checking what the fits say ..."
     )
-    found = study(
+    finished = study(
         model,
-        data,
+        inputs.data,
         called.study,
         held_out=held_out,
         out=folder,
         command=flat_settings(called),
         show_progress=not settings.quiet,
     )
-    say(_fits(found))
-    say(_findings(found))
-    say(_proof(model, held_out, found))
-    say(where(folder.resolve()))
+    say(_fits(finished))
+    say(_findings(finished))
+    say(_proof(model, held_out, finished))
+    say(describe_folder(folder.resolve()))
 
 
 def _free(folder: str) -> Path:
@@ -105,11 +104,11 @@ def _example(data: Any) -> str:
     return f"{len(data)} held-out prompts with {data.num_target_tokens} scored tokens."
 
 
-def _fits(found: Study) -> str:
-    """What gates cost, stage by stage."""
+def _fits(finished: Study) -> str:
+    """The cost of gates, stage by stage."""
     from chg.results import STAGE_NAMES
 
-    figures = found.manifest["figures"]
+    figures = finished.manifest["figures"]
     lines = [f"\nHeld-out NLL {figures['ungated']['nll']:.3f} ungated"]
     for stage, name in STAGE_NAMES.items():
         nll, share = figures[stage]["nll"]["mean"], figures[stage]["accuracy"]["mean"]
@@ -119,10 +118,12 @@ def _fits(found: Study) -> str:
     return "\n".join(lines)
 
 
-def _findings(found: Study) -> str:
-    """What was found, role by role."""
-    table = found.heads.sort_values("ablation_score")
-    lines = [f"\nWhat was found about the {len(table)} heads, in {len(found.seeds)} fits of each"]
+def _findings(finished: Study) -> str:
+    """The heads of every role, in sentences."""
+    table = finished.heads.sort_values("ablation_score")
+    lines = [
+        f"\nWhat was found about the {len(table)} heads, in {len(finished.seeds)} fits of each"
+    ]
     meanings = {
         "facilitating": "open even when pushed closed: the task needs it",
         "irrelevant": "goes wherever it is pushed: the task does not need it",
@@ -131,29 +132,29 @@ def _findings(found: Study) -> str:
     }
     for role, meaning in meanings.items():
         chosen = table[table.role == role]
-        names = ", ".join(found.name(r.layer, r.head) for r in chosen.head(SHOWN).itertuples())
+        names = ", ".join(finished.name(r.layer, r.head) for r in chosen.head(SHOWN).itertuples())
         more = f" and {len(chosen) - SHOWN} more" if len(chosen) > SHOWN else ""
         listed = f"\n{'':19}{names}{more}" if names else ""
         lines.append(f"  {len(chosen):2d} {role:<12}  {meaning}{listed}")
     return "\n".join(lines)
 
 
-def _proof(model: Any, held_out: Any, found: Study) -> str:
+def _proof(model: Any, held_out: Any, finished: Study) -> str:
     """Ablation of one head, and of whole roles at once, in sentences."""
     import torch
 
     from chg.engine import evaluate_gates
     from chg.models import gate_shape
 
-    worst = found.heads.sort_values("ablation_score").iloc[0]
+    worst = finished.heads.sort_values("ablation_score").iloc[0]
     lines = [
         "\nAblation proves it",
-        f"  Without {found.name(worst.layer, worst['head'])} alone, the mean log-probability of "
+        f"  Without {finished.name(worst.layer, worst['head'])} alone, the mean log-probability of "
         f"the answers falls by {-worst.ablation_score:.2f} nats per token.",
     ]
     matrices = [torch.ones(gate_shape(model))]
     for role in ("irrelevant", "facilitating"):
-        heads = found.heads[found.heads.role == role]
+        heads = finished.heads[finished.heads.role == role]
         closed = matrices[0].clone()
         closed[heads.layer.tolist(), heads["head"].tolist()] = 0.0
         matrices.append(closed)
@@ -163,5 +164,5 @@ def _proof(model: Any, held_out: Any, found: Study) -> str:
             f"  Without all {role} heads together, {scores.accuracy:.0%} of the answer tokens are "
             f"right ({untouched.accuracy:.0%} with all heads)."
         )
-    lines += [f"  {curve.score}: {curve.verdict}." for curve in found.checks]
+    lines += [f"  {curve.score}: {curve.verdict}." for curve in finished.checks]
     return "\n".join(lines)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from chg.cli import terminal
 from chg.cli.parsing import flat_settings
 from chg.cli.terminal import format_number, print_table, require_gate_file_name, say
 from chg.config import DataConfig, FitConfig, ModelConfig, ReferenceData, Reporter
 
 if TYPE_CHECKING:
+    from chg.cli.inputs import Inputs
     from chg.fitting import FitResult
+    from chg.gating import HeadGates
 
 
 EXAMPLES = """\
@@ -19,8 +23,8 @@ EXAMPLES = """\
 
 
 @dataclass(frozen=True)
-class Output:
-    """What is started from and where the gates go."""
+class Output(terminal.Output):
+    """Gates to start from, and where the fitted ones go."""
 
     out: str = "gates.pt"
     """Gate file to write, .pt or .safetensors."""
@@ -28,10 +32,6 @@ class Output:
     """Gate file to start from, such as the initialisation (G0) for retention and removal."""
     report_to: Reporter = "none"
     """Experiment tracker that receives the figures of every update."""
-    quiet: bool = False
-    """No progress bar and no log, only results, warnings and errors."""
-    config: str | None = None
-    """YAML file of settings by flag name; flags override it."""
 
 
 @dataclass(frozen=True)
@@ -51,42 +51,53 @@ class Command:
 
 def run(command: Command) -> None:
     """Fit and save."""
-    from chg.cli.inputs import for_ablation, load_gates, load_inputs, load_reference
-    from chg.data import load_held_out
-    from chg.errors import DivergedError
+    from chg.cli.inputs import load_checked_model, load_gates, open_inputs
     from chg.files import ensure_writable
-    from chg.fitting import fit_gates
-    from chg.progress import tracker
 
     require_gate_file_name(command.output.out)
     out = ensure_writable(command.output.out)
     init = load_gates(command.output.init)
-    seed, data_config = command.fit.seed, for_ablation(command.data, command.fit.ablation)
-    model, tokenizer, data = load_inputs(command.model, data_config, seed, init)
-    data, held_out = load_held_out(
-        data_config, data, tokenizer, rows=command.fit.eval_rows, seed=seed
+    opened = open_inputs(
+        command.data,
+        command.fit.ablation,
+        command.fit.seed,
+        reference=command.reference,
+        held_out=command.fit.eval_rows,
     )
-    reference = load_reference(command.reference, data_config, model, tokenizer, seed)
-    settings = flat_settings(command)
+    model, tokenizer = load_checked_model(command.model, init)
+    result = _fit(command, model, opened.tokenize(model, tokenizer), init)
+    metadata = {**result.gates.metadata, "configuration": flat_settings(command)}
+    replace(result.gates, metadata=metadata).save(out)
+    _print(result, command)
+
+
+def _fit(command: Command, model: Any, inputs: Inputs, init: HeadGates | None) -> FitResult:
+    """Fit, and save the last good gates of a fit that diverges.
+
+    Raises:
+        DivergedError: the loss became NaN; the message says where the gates before it are.
+    """
+    from chg.errors import DivergedError
+    from chg.fitting import fit_gates
+    from chg.progress import tracker
+
     try:
-        with tracker(command.output.report_to, settings) as report:
-            result = fit_gates(
+        with tracker(command.output.report_to, flat_settings(command)) as report:
+            return fit_gates(
                 model,
-                data,
+                inputs.data,
                 command.fit,
                 init=init,
-                held_out=held_out,
-                reference=reference,
+                held_out=inputs.held_out,
+                reference=inputs.reference,
                 show_progress=not command.output.quiet,
                 report=report,
             )
     except DivergedError as error:
-        kept = out.with_name(f"{out.stem}.last_good{out.suffix}")
-        replace(error.last_good[0], metadata={"diverged": str(error)}).save(kept)
-        raise DivergedError(f"{error}. The gates before it are in {kept}") from error
-    gates = replace(result.gates, metadata={**result.gates.metadata, "configuration": settings})
-    gates.save(out)
-    _print(result, command)
+        out = Path(command.output.out)
+        last_good = out.with_name(f"{out.stem}.last_good{out.suffix}")
+        replace(error.last_good[0], metadata={"diverged": str(error)}).save(last_good)
+        raise DivergedError(f"{error}. The gates before it are in {last_good}") from error
 
 
 def _kind(command: Command) -> str:

@@ -1,71 +1,123 @@
-"""Loading what a verb works on, in the order that fails fastest."""
+"""Load the inputs of a verb in the order that fails fastest: gates, rows, model, tokens.
+
+Rows are opened before the model is loaded, and before torch is imported, so that a missing file, a
+missing column or a missing split is refused at once.
+"""
 
 from __future__ import annotations
 
 import logging
+import os
+import socket
 import sys
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlparse
 
 from chg.config import AblationKind, DataConfig, ModelConfig, ReferenceData
-from chg.data import TokenData, load_data, with_corrupted_column
-from chg.errors import ConfigError, GateError
-from chg.gating import HeadGates
-from chg.models import (
-    architecture_name,
-    existing_heads,
-    gate_shape,
-    load_model,
-    model_name,
-    use_cache_when_hub_unreachable,
+from chg.data import (
+    RawRows,
+    TokenData,
+    is_local,
+    open_held_out,
+    open_rows,
+    take_held_out,
+    tokenize_rows,
+    with_corrupted_column,
 )
+from chg.errors import ConfigError, GateError
+
+if TYPE_CHECKING:
+    from chg.gating import HeadGates
 
 logger = logging.getLogger(__name__)
 
 
-def load_gates(path: str | None) -> HeadGates | None:
-    """Load a gate file, if one was given."""
-    return None if path is None else HeadGates.load(path)
+@dataclass(frozen=True)
+class Inputs:
+    """Rows that can be scored."""
+
+    data: TokenData
+    held_out: TokenData
+    """Rows to measure on: kept out of fitting if that was asked for, otherwise the same ones."""
+    reference: TokenData | None
+    """Rows whose heads stand in for ablated ones; None where no such data set was named."""
 
 
-def load_checked_model(config: ModelConfig, gates: HeadGates | None) -> tuple[Any, Any]:
-    """Load a model and its tokenizer, and see that its heads are found and the gates fit it.
+@dataclass(frozen=True)
+class OpenedInputs:
+    """Rows opened and checked, which a tokenizer makes `Inputs` of."""
 
-    Raises:
-        ModelError, ArchitectureError: the model cannot be loaded, or its heads not found.
-        GateError: the gates have another shape.
-    """
-    use_cache_when_hub_unreachable()
-    if not (logger.isEnabledFor(logging.INFO) and sys.stderr.isatty()):
-        from transformers.utils.logging import disable_progress_bar
+    rows: RawRows
+    reference: RawRows | None
+    validation: RawRows | None = None
+    """Rows of the validation split; None where the held-out rows come from `rows`."""
+    held_out: int | None = None
+    """Number of held-out rows wanted; None for none."""
+    seed: int = 42
 
-        disable_progress_bar()
-    model, tokenizer = load_model(config)
-    headless = (~existing_heads(model)).all(dim=1).nonzero().flatten().tolist()
-    if headless:
-        logger.info("layers %s have no softmax heads, and so no gates", headless)
-    shape, groups = gate_shape(model), gate_shape(model, "kv_group")
-    if gates is not None:
-        if tuple(gates.logits.shape) not in (shape, groups):
-            raise GateError(
-                f"the gate file holds {gates.num_layers} layers x {gates.num_heads} heads, "
-                f"{config.model} has {shape[0]} x {shape[1]}; it belongs to another model"
+    def tokenize(self, model: Any, tokenizer: Any) -> Inputs:
+        """Tokenise the rows, none longer than the positions that the model has."""
+        longest = max_positions(model)
+        data = held_out = tokenize_rows(self.rows.cut_to(longest), tokenizer)
+        if self.held_out is not None:
+            validation = None if self.validation is None else self.validation.cut_to(longest)
+            data, held_out = take_held_out(
+                data, validation, tokenizer, rows=self.held_out, seed=self.seed
             )
-        _warn_other_model(gates, model)
-    return model, tokenizer
+        if self.reference is None:
+            return Inputs(data, held_out, None)
+        return Inputs(data, held_out, tokenize_rows(self.reference.cut_to(longest), tokenizer))
 
 
-def load_inputs(
-    model_config: ModelConfig, data_config: DataConfig, seed: int, gates: HeadGates | None
-) -> tuple[Any, Any, TokenData]:
-    """Load model, tokenizer and rows.
+def open_inputs(
+    config: DataConfig,
+    kind: AblationKind,
+    seed: int,
+    *,
+    reference: ReferenceData | None = None,
+    held_out: int | None = None,
+) -> OpenedInputs:
+    """Open the rows of a verb, before its model is loaded.
+
+    Args:
+        config: the rows.
+        kind: the kind of ablation, which says whether corrupted prompts are read.
+        seed: draws rows.
+        reference: the data set whose heads stand in for ablated ones, if one is named there.
+        held_out: number of held-out rows wanted; None for none.
 
     Raises:
-        ChgError: whatever is wrong with them.
+        ConfigError: a column is named that this kind of ablation does not read.
+        DataError: a file, a column or a split is missing, or there is nothing to score.
     """
-    model, tokenizer = load_checked_model(model_config, gates)
-    data_config = fit_to_context(data_config, model)
-    return model, tokenizer, load_data(data_config, tokenizer, seed=seed)
+    reach_hub(config.dataset)
+    config = for_ablation(config, kind)
+    rows, validation = open_rows(config, seed), None
+    if held_out is not None:
+        validation = open_held_out(config, rows=held_out, seed=seed)
+    others = None if reference is None else open_reference(reference, config, seed)
+    return OpenedInputs(rows, others, validation, held_out, seed)
+
+
+def open_reference(reference: ReferenceData, config: DataConfig, seed: int) -> RawRows | None:
+    """Open the data set whose heads stand in for ablated ones, if one was named.
+
+    Raises:
+        DataError: a file, a column or a split is missing, or there is nothing to score.
+    """
+    name = reference.reference_dataset
+    if name is None:
+        return None
+    reach_hub(name)
+    config = replace(
+        config,
+        dataset=name,
+        dataset_config=config.dataset_config if name == config.dataset else None,
+        dataset_split=reference.reference_dataset_split,
+        corrupted_column=None,
+    )
+    return open_rows(config, seed)
 
 
 def for_ablation(config: DataConfig, kind: AblationKind) -> DataConfig:
@@ -82,34 +134,78 @@ def for_ablation(config: DataConfig, kind: AblationKind) -> DataConfig:
     return config
 
 
-def load_reference(
-    reference: ReferenceData, config: DataConfig, model: Any, tokenizer: Any, seed: int
-) -> TokenData | None:
-    """Load the data set whose heads stand in for ablated ones, if one was named."""
-    name = reference.reference_dataset
-    if name is None:
+def reach_hub(name: str) -> None:
+    """Find out whether the hub can be reached, if the name is that of a data set there."""
+    if not is_local(name):
+        use_cache_when_hub_unreachable()
+
+
+def use_cache_when_hub_unreachable() -> None:
+    """Switch Hugging Face libraries to offline mode when their hub cannot be reached.
+
+    Without it every look-up is retried for half a minute before it fails, or finds the cache.
+    Called before those libraries are imported.
+    """
+    proxied = any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY"))
+    if "HF_HUB_OFFLINE" in os.environ or proxied:
+        return
+    endpoint = urlparse(os.environ.get("HF_ENDPOINT", "https://huggingface.co"))
+    port = endpoint.port or (80 if endpoint.scheme == "http" else 443)
+    try:
+        socket.create_connection((endpoint.hostname or "", port), timeout=5).close()
+    except OSError:
+        os.environ["HF_HUB_OFFLINE"] = "1"
+
+
+def load_gates(path: str | None) -> HeadGates | None:
+    """Load a gate file, if one was given."""
+    if path is None:
         return None
-    same = name == config.dataset
-    config = replace(
-        fit_to_context(config, model),
-        dataset=name,
-        dataset_config=config.dataset_config if same else None,
-        dataset_split=reference.reference_dataset_split,
-        corrupted_column=None,
-    )
-    return load_data(config, tokenizer, seed=seed)
+    from chg.gating import HeadGates
+
+    return HeadGates.load(path)
 
 
-def fit_to_context(config: DataConfig, model: Any) -> DataConfig:
-    """Rows are never longer than the positions the model has."""
+def load_checked_model(config: ModelConfig, gates: HeadGates | None = None) -> tuple[Any, Any]:
+    """Load a model and its tokenizer, and see that its heads are found and the gates fit it.
+
+    Raises:
+        ModelError, ArchitectureError: the model cannot be loaded, or its heads not found.
+        GateError: the gates have another shape.
+    """
+    use_cache_when_hub_unreachable()
+    from chg.models import find_head_sites, load_model
+
+    if not (logger.isEnabledFor(logging.INFO) and sys.stderr.isatty()):
+        from transformers.utils.logging import disable_progress_bar
+
+        disable_progress_bar()
+    model, tokenizer = load_model(config)
+    sites = find_head_sites(model)
+    headless = (~sites.existing()).all(dim=1).nonzero().flatten().tolist()
+    if headless:
+        logger.info("layers %s have no softmax heads, and so no gates", headless)
+    shape, groups = sites.shape, sites.group_shape
+    if gates is not None:
+        if tuple(gates.logits.shape) not in (shape, groups):
+            raise GateError(
+                f"the gate file holds {gates.num_layers} layers x {gates.num_heads} heads, "
+                f"{config.model} has {shape[0]} x {shape[1]}; it belongs to another model"
+            )
+        _warn_other_model(gates, model)
+    return model, tokenizer
+
+
+def max_positions(model: Any) -> int | None:
+    """Tokens that a row may have at most; None where the model does not say."""
     positions = getattr(model.config, "max_position_embeddings", None)
-    if not isinstance(positions, int) or positions >= config.max_length:
-        return config
-    return replace(config, max_length=positions)
+    return positions if isinstance(positions, int) else None
 
 
 def _warn_other_model(gates: HeadGates, model: Any) -> None:
-    """A gate file of the same shape may still be another model's."""
+    """Warn of gates of the same shape that were fitted on another model."""
+    from chg.models import architecture_name, model_name
+
     there = gates.metadata.get("model")
     here = model_name(model)
     if there and there.rstrip("/").split("/")[-1] != here.rstrip("/").split("/")[-1]:

@@ -1,4 +1,4 @@
-"""`chg inspect MODEL`: what there is to gate in a model, and whether gates work on it."""
+"""`chg inspect MODEL`: the heads of a model that can be gated, and a check that gates work."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 
 from chg.cli.terminal import Output, say
 from chg.config import MemoryConfig, ModelConfig
-from chg.models import architecture_name
 
 POSITIONAL = "model"
 """The setting that may be given without its flag, first."""
@@ -17,7 +16,7 @@ STARTS = {
     "layers": "passes start at layers",
     "whole": "passes run through the whole model",
 }
-"""What the engine may do in a model, in words."""
+"""Abilities of the engine in a model, in words."""
 
 EXAMPLES = """\
   chg inspect builtin:tiny
@@ -41,7 +40,7 @@ def run(command: Command) -> None:
     from chg.cli.inputs import load_checked_model
     from chg.engine import inspect_model
 
-    model, _ = load_checked_model(command.model, None)
+    model, _ = load_checked_model(command.model)
     found = inspect_model(model)
     with_heads = len(found.layers_with_heads)
     layers = f"{found.num_layers}"
@@ -64,8 +63,9 @@ def run(command: Command) -> None:
 
 
 def _print_memory(command: Command) -> None:
+    from chg.cli.inputs import use_cache_when_hub_unreachable
     from chg.engine import estimate_memory
-    from chg.models import load_without_weights, use_cache_when_hub_unreachable
+    from chg.models import architecture_name, load_without_weights
 
     use_cache_when_hub_unreachable()
     batch_size, length = command.memory.batch_size, command.memory.length

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import logging
 import os
@@ -9,7 +10,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 
-from chg.cli.parsing import UsageError, parse_command
+from chg.cli.parsing import COMPLETION_FLAG, UsageError, parse_command, print_completion
 from chg.errors import ChgError
 
 VERBS = {
@@ -35,26 +36,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     wrong and what to do), 130 for an interrupt.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments and arguments[0] == "help":
+        arguments = [*arguments[1:2], "--help"]
     if not arguments or arguments[0] in ("-h", "--help"):
         _out(_overview())
         return 0
     verb, rest = arguments[0], arguments[1:]
-    if verb == "--version":
+    if verb in ("-V", "--version"):
         _out(_version())
         return 0
     try:
-        if verb not in VERBS:
-            raise UsageError(f"unknown command {verb!r}; choose from {', '.join(VERBS)}")
-        module = importlib.import_module(f"chg.cli.{verb}")
-        positional = getattr(module, "POSITIONAL", None)
-        if positional and rest and not rest[0].startswith("-"):
-            rest = [f"--{positional}", *rest]
-        command = parse_command(module.Command, rest, verb, module.EXAMPLES)
-        _set_up(quiet=getattr(command.output, "quiet", False))
-        code: int | None = module.run(command)
-        return code or 0
+        if COMPLETION_FLAG in arguments:
+            _print_completion(arguments)
+            return 0
+        return _run(verb, rest)
     except ChgError as error:
-        print(f"chg {verb}: {error}", file=sys.stderr)  # noqa: T201
+        name = "chg" if verb.startswith("-") else f"chg {verb}"
+        print(f"{name}: {error}", file=sys.stderr)  # noqa: T201
         return USAGE_EXIT
     except BrokenPipeError:  # whoever read our output has gone, as in `chg study --help | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -63,6 +61,41 @@ def main(arguments: Sequence[str] | None = None) -> int:
         after = "--resume goes on from here" if verb == "study" else "nothing half-written"
         print(f"chg {verb}: interrupted; {after}", file=sys.stderr)  # noqa: T201
         return 130
+
+
+def _run(verb: str, rest: list[str]) -> int:
+    """Parse the flags of a verb, run it and return its exit code.
+
+    Raises:
+        UsageError: there is no such verb, or a flag or value of it is wrong.
+    """
+    if verb not in VERBS:
+        raise UsageError(_unknown(verb))
+    module = importlib.import_module(f"chg.cli.{verb}")
+    positional = getattr(module, "POSITIONAL", None)
+    if positional and rest and not rest[0].startswith("-"):
+        rest = [f"--{positional}", *rest]
+    command = parse_command(module.Command, rest, verb, module.EXAMPLES)
+    _set_up(quiet=command.output.quiet)
+    code: int | None = module.run(command)
+    return code or 0
+
+
+def _unknown(verb: str) -> str:
+    """A line about a first word that is no verb, with the nearest one if there is one."""
+    if verb.startswith("-"):
+        return f"{verb} must follow a command, as in `chg fit {verb}` (chg --help)"
+    near = difflib.get_close_matches(verb, VERBS, n=1)
+    if near:
+        return f"unknown command {verb!r}; perhaps you meant: {near[0]} (chg --help)"
+    return f"unknown command {verb!r}; choose from {', '.join(VERBS)}"
+
+
+def _print_completion(arguments: Sequence[str]) -> None:
+    """Print completion of all verbs: a script of one verb would take the name `chg` for itself."""
+    place = arguments.index(COMPLETION_FLAG) + 1
+    commands = {verb: importlib.import_module(f"chg.cli.{verb}").Command for verb in VERBS}
+    print_completion(commands, arguments[place] if place < len(arguments) else "")
 
 
 def _set_up(*, quiet: bool) -> None:
@@ -84,6 +117,7 @@ def _overview() -> str:
         "Contextual Head Gating: what every attention head of a language model does for a task.\n\n"
         f"usage: chg VERB [OPTIONS]\n\n{verbs}\n\n"
         "chg VERB --help lists every option with its default, and examples.\n"
+        f"chg {COMPLETION_FLAG} bash (zsh, fish) prints completion for a shell.\n"
         "Start with: chg demo"
     )
 

@@ -10,8 +10,9 @@ import contextlib
 import dataclasses
 import inspect
 import io
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,6 +21,10 @@ import yaml
 from chg.errors import ConfigError
 
 Command = TypeVar("Command")
+
+
+COMPLETION_FLAG = "--tyro-print-completion"
+SHELLS = ("bash", "zsh", "fish")
 
 
 class UsageError(ConfigError):
@@ -54,10 +59,31 @@ def parse_command(
     except SystemExit as error:
         if not error.code:
             raise
-        raise UsageError(f"{_one_line(captured.getvalue())} (chg {verb} --help)") from None
+        text = captured.getvalue()
+        raise UsageError(f"{_one_line(text)}{_suggestion(text)} (chg {verb} --help)") from None
     finally:
         if sys.exc_info()[0] is None:
             sys.stderr.write(captured.getvalue())
+
+
+def print_completion(commands: Mapping[str, type], shell: str) -> None:
+    """Print a script that completes verbs, flags and choices in a shell.
+
+    Raises:
+        UsageError: it is not one of `SHELLS`.
+    """
+    import tyro
+
+    if shell not in SHELLS:
+        raise UsageError(f"{COMPLETION_FLAG} must be followed by {', '.join(SHELLS)}")
+    with contextlib.suppress(SystemExit):
+        tyro.extras.subcommand_cli_from_dict(
+            dict(commands),
+            prog="chg",
+            args=[COMPLETION_FLAG, shell],
+            use_underscores=True,
+            config=(tyro.conf.OmitArgPrefixes,),
+        )
 
 
 def flat_settings(command: Any) -> dict[str, Any]:
@@ -89,7 +115,8 @@ def _from_yaml(command: type, path: str | None) -> list[str]:
     except OSError as error:
         raise ConfigError(f"config file {path} cannot be read: {error.strerror}") from error
     except yaml.YAMLError as error:
-        raise ConfigError(f"config file {path} is not YAML: {_one_line(str(error))}") from error
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"config file {path} is not YAML: {reason}") from error
     if content is None:
         return []
     if not isinstance(content, dict):
@@ -116,15 +143,25 @@ def _sections(command: type) -> list[list[str]]:
 
 
 def _one_line(text: str) -> str:
-    """The message out of tyro's framed error, up to its first rule or empty line."""
-    words: list[str] = []
+    """The message out of tyro's framed error, up to its first rule or empty line.
+
+    A terminal without Unicode gets no frame: there a title and a rule stand before the message.
+    """
+    parts: list[list[str]] = [[]]
     for line in text.splitlines():
         content = line.strip("│ ")
-        if content.startswith(("╭", "╰")):
-            continue
-        if not content or content.startswith("──"):
-            if words:
-                break
-            continue
-        words.append(content)
-    return " ".join(words) or "the command line could not be read"
+        if not content.strip("─-") or content.startswith(("╭", "╰")):
+            parts.append([])
+        else:
+            parts[-1].append(content)
+    messages = [" ".join(lines) for lines in parts if lines]
+    if "╭" not in text:
+        messages = messages[1:] or messages
+    return messages[0] if messages else "the command line could not be read"
+
+
+def _suggestion(text: str) -> str:
+    """The flags that tyro's framed error suggests, in half a sentence; empty where it has none."""
+    suggested = text.partition("Perhaps you meant")[2]
+    flags = re.findall(r"^[│ ] {5}(--[\w-]+)", suggested, re.MULTILINE)
+    return f". Perhaps you meant: {' or '.join(dict.fromkeys(flags))}" if flags else ""

@@ -1,4 +1,4 @@
-"""`chg selftest`: is this installation right? Known answers, expected and found."""
+"""`chg selftest`: check the installation against known answers."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def run(command: Command) -> int:
     with progress_bar(len(CHECKS), "checking", show=not command.output.quiet, unit="check") as bar:
 
         def on_check(check: CheckResult) -> None:
-            bar.set_postfix_str(check.name, refresh=False)
+            bar.set_status(check.name)
             bar.update()
 
         checks = run_selftest(on_check)

@@ -1,4 +1,4 @@
-"""What every verb shares: output settings, and tables on the terminal."""
+"""Output of every verb: its settings, and tables on the terminal."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from chg.errors import ConfigError
 
 @dataclass(frozen=True)
 class Output:
-    """How a command talks that writes no file of its own choosing."""
+    """Output settings of every verb, which add where their files go."""
 
     quiet: bool = False
     """No progress bar and no log, only results, warnings and errors."""

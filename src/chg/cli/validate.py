@@ -12,7 +12,9 @@ from chg.config import CheckConfig
 from chg.errors import ConfigError
 
 if TYPE_CHECKING:
-    from chg.cli.study import Command as StudyCommand
+    from chg.cli.study_command import StudyCommand
+    from chg.report import Study
+    from chg.studies import Validation
 
 POSITIONAL = "run"
 """The setting that may be given without its flag, first."""
@@ -36,25 +38,27 @@ class Command:
 
 
 def run(command: Command) -> None:
-    """Check, save and say what came out."""
-    from chg.cli.study import load
+    """Check, save and print the verdicts."""
+    from chg.cli.inputs import load_checked_model
     from chg.files import ensure_folder
-    from chg.report import Study, save_figures
-    from chg.results import CHECKS, write_checks
+    from chg.report import Study
     from chg.studies import validate
 
     check = command.check
-    found = Study.load(check.run)
+    finished = Study.load(check.run)
     folder = ensure_folder(check.out or Path(check.run) / "validation")
-    called = _study_command(found.manifest.get("command"), check)
-    model, data, held_out, reference = load(called)
+    called = _study_command(finished.manifest.get("command"), check)
+    opened = called.open()
+    model, tokenizer = load_checked_model(called.model)
+    inputs = opened.tokenize(model, tokenizer)
+    data, held_out, reference = inputs.data, inputs.held_out, inputs.reference
     if check.dataset is not None:
         held_out = data.sample(called.study.eval_rows, called.study.seed)
     if called.study.ablation == "mean" and reference is None:
         reference = data
     result = validate(
         model,
-        found,
+        finished,
         held_out,
         reference=reference,
         seeds=check.seeds,
@@ -63,7 +67,15 @@ def run(command: Command) -> None:
         batch_size=called.study.batch_size,
         show_progress=not command.output.quiet,
     )
-    checked = replace(found, checks=result.checks, correlations=result.correlations)
+    _write_and_print(finished, result, folder)
+
+
+def _write_and_print(finished: Study, result: Validation, folder: Path) -> None:
+    """Write checks.json and its picture, and print the verdicts."""
+    from chg.report import save_figures
+    from chg.results import CHECKS, write_checks
+
+    checked = replace(finished, checks=result.checks, correlations=result.correlations)
     write_checks(folder / CHECKS, result.checks, result.correlations)
     save_figures(checked, folder, only=("checks",))
     for curve in result.checks:
@@ -71,18 +83,18 @@ def run(command: Command) -> None:
     print_table(
         "rank correlation (Spearman) of scores with measured effects",
         ("score", "effect", "correlation"),
-        [(one.score, one.effect, f"{one.spearman:+.2f}") for one in result.correlations],
+        [(rank.score, rank.effect, f"{rank.spearman:+.2f}") for rank in result.correlations],
     )
     say(f"wrote checks.json and checks.png to {folder}")
 
 
 def _study_command(settings: Mapping[str, Any] | None, check: CheckConfig) -> StudyCommand:
-    """How the study was called, with what is to be different now.
+    """The command that made the study, with what is to be different now.
 
     Raises:
         ConfigError: it was not made by `chg study`.
     """
-    from chg.cli.study import Command as StudyCommand
+    from chg.cli.study_command import StudyCommand
 
     if not settings:
         raise ConfigError(
@@ -97,7 +109,7 @@ def _study_command(settings: Mapping[str, Any] | None, check: CheckConfig) -> St
     defaults = StudyCommand()
     sections = {}
     for section in fields(defaults):
-        own = getattr(defaults, section.name)
-        known = {one.name: named[one.name] for one in fields(own) if one.name in named}
-        sections[section.name] = replace(own, **known)
+        settings_of = getattr(defaults, section.name)
+        names = {field.name for field in fields(settings_of)} & named.keys()
+        sections[section.name] = replace(settings_of, **{name: named[name] for name in names})
     return StudyCommand(**sections)

@@ -17,7 +17,7 @@ from chg.errors import ConfigError
 
 @dataclass(frozen=True)
 class AblationConfig:
-    """Which heads are taken out, in which way."""
+    """The heads taken out, and the way it is done."""
 
     mode: AblationMode = "individual"
     """individual: every head alone; sequential: one after another, left out from then on;
@@ -25,16 +25,16 @@ class AblationConfig:
     ablation_order: AblationOrder = "forward"
     """Order of sequential ablation; random follows the seed."""
     unit: Unit = "head"
-    """What is taken out: a query head, or a kv_group of heads that share keys and values."""
+    """Taken out at a time: a query head, or a kv_group of heads that share keys and values."""
     ablation: AblationKind = "zero"
-    """What a head is replaced by: zero, its mean over the rows, or resample: its output in another
-    row or in the row's corrupted prompt."""
+    """Replacement of a head: zero, its mean over the rows, or resample: its output in another row
+    or in the row's corrupted prompt."""
     per_position: bool = False
     """With --ablation mean: a mean of every position by itself."""
     batch_size: int = 16
     """Rows per forward pass at most; rows that begin alike go together in any number."""
     screening: bool = False
-    """Multiply matrices in bfloat16, for a faster look; --dtype bfloat16 means this."""
+    """Multiply matrices in bfloat16, for a faster look; the weights stay as --dtype has them."""
     confirm: int = 0
     """After screening or an estimate, score this many of the strongest heads, and of those nearest
     to zero, exactly."""
@@ -48,13 +48,18 @@ class AblationConfig:
             raise ConfigError(f"--confirm must be 0 or more, got {self.confirm}")
         if self.confirm and self.mode == "sequential":
             raise ConfigError("--confirm scores heads alone; use --mode individual or estimate")
+        if self.confirm and self.mode != "estimate" and not self.screening:
+            raise ConfigError(
+                "--confirm follows --screening or --mode estimate; this is exact (--dtype bfloat16 "
+                "loads the weights in bfloat16; to screen with it, use --screening)"
+            )
         if self.screening and self.mode == "estimate":
             raise ConfigError("an estimate is not screened; give --screening or --mode estimate")
 
 
 @dataclass(frozen=True)
 class AnalysisConfig:
-    """What is drawn and listed from results on disk."""
+    """Results on disk that are drawn and listed."""
 
     results: str = "ablation_results.json"
     """Results of chg ablate."""

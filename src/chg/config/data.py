@@ -14,7 +14,7 @@ DEFAULT_LIMIT = 256
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Which rows, and which of their tokens are scored."""
+    """The rows, and their tokens that are scored."""
 
     dataset: str = DEFAULT_DATASET
     """Hub name, local folder, a .jsonl .json .csv .parquet or .txt file, or builtin:icl,
@@ -64,7 +64,7 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class AblationData(DataConfig):
-    """Which rows, and which of their tokens are scored."""
+    """The rows, and their tokens that are scored."""
 
     dataset_split: str = "auto"
     """Split, slices allowed: validation[:100]; auto is validation where there is one, else
@@ -75,7 +75,7 @@ class AblationData(DataConfig):
 
 @dataclass(frozen=True)
 class ReferenceData:
-    """What stands in for ablated heads, with --ablation mean or resample."""
+    """Rows whose heads stand in for ablated ones, with --ablation mean or resample."""
 
     reference_dataset: str | None = None
     """Data set whose heads stand in, read with the same columns; the rows themselves if not
@@ -139,7 +139,7 @@ class TupleData:
 
 @dataclass(frozen=True)
 class SharedData:
-    """What holds for the rows of both sides."""
+    """Settings of the rows of both sides."""
 
     separator: str = " "
     """Put between prompt and target where neither brings white space."""

@@ -23,7 +23,7 @@ from chg.errors import ConfigError
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """How gates are optimised."""
+    """Settings of the optimiser of gates."""
 
     lambda_reg: float = 0.0
     """Regularisation: 0 initialisation (G0), < 0 retention (G+, gates pushed up; typically -0.1 to
@@ -46,10 +46,10 @@ class OptimizerConfig:
     lambda_scale: LambdaScale = "mean"
     """mean: lambda_reg times the mean of the clamped logits; per_head: times their sum."""
     unit: Unit = "head"
-    """What has a gate: every query head, or every kv_group of heads that share keys and values."""
+    """A gate for every query head, or for every kv_group of heads that share keys and values."""
     ablation: AblationKind = "zero"
-    """What a gate takes a head to: zero, its mean over the rows, or resample: its output in another
-    row or in the row's corrupted prompt."""
+    """Replacement of a closed head: zero, its mean over the rows, or resample: its output in
+    another row or in the row's corrupted prompt."""
     per_position: bool = False
     """With --ablation mean: a mean of every position by itself."""
     recompute: Recompute = "none"
@@ -80,7 +80,7 @@ class OptimizerConfig:
 
 @dataclass(frozen=True)
 class FitConfig(OptimizerConfig):
-    """How gates are fitted."""
+    """Settings of a fit of gates."""
 
     batch_tokens: int | None = None
     """Tokens per forward pass at most, in place of --batch_size rows; the update sees as many rows
@@ -95,7 +95,7 @@ class FitConfig(OptimizerConfig):
 
 @dataclass(frozen=True)
 class ContrastConfig(OptimizerConfig):
-    """How contrastive gates are fitted (paper, eq. 2)."""
+    """Settings of a fit of contrastive gates (paper, eq. 2)."""
 
     epochs: int = 5
     """Passes over the smaller side's rows."""
@@ -125,13 +125,13 @@ class ContrastConfig(OptimizerConfig):
             ConfigError: one is no number, negative or there twice.
         """
         try:
-            found = tuple(sorted(float(part) for part in str(self.alpha).strip("[]").split(",")))
+            alphas = tuple(sorted(float(part) for part in str(self.alpha).strip("[]").split(",")))
         except ValueError:
-            found = ()
-        sound = all(0 <= alpha < math.inf for alpha in found)
-        if not found or not sound or len(set(found)) < len(found):
+            alphas = ()
+        sound = all(0 <= alpha < math.inf for alpha in alphas)
+        if not alphas or not sound or len(set(alphas)) < len(alphas):
             raise ConfigError(
                 "--alpha must be a number of 0 or more, or different ones as in 0.5,1,2, "
                 f"got {self.alpha}"
             )
-        return found
+        return alphas

@@ -10,7 +10,7 @@ from chg.errors import ConfigError
 
 @dataclass(frozen=True)
 class MemoryConfig:
-    """How much memory a fit and an ablation would take."""
+    """An estimate of the memory that a fit and an ablation would take."""
 
     memory: bool = False
     """Estimate it instead, from the configuration alone; no weights are loaded."""
@@ -19,7 +19,7 @@ class MemoryConfig:
     length: int = 512
     """Tokens per row, all of them scored."""
     recompute: Recompute = "none"
-    """What the fit computes again in its backward pass."""
+    """Parts that the fit computes again in its backward pass: none, each mlp, or each layer."""
 
     def __post_init__(self) -> None:
         if self.batch_size < 1 or self.length < 2:
@@ -28,14 +28,15 @@ class MemoryConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Which model, and how it is loaded."""
+    """The model, and the way it is loaded."""
 
     model: str = "gpt2"
     """Hub name, local folder, or builtin:tiny (ships with chg, needs no network)."""
     revision: str | None = None
     """Branch, tag or commit of the model on the hub."""
     dtype: Dtype = "auto"
-    """Precision of the weights; auto is float32 on a CPU and the checkpoint's own elsewhere."""
+    """Precision of the weights, in every verb; auto is float32 on a CPU and the checkpoint's own
+    elsewhere."""
     device: str = "auto"
     """auto (a GPU where there is one), cpu, cuda, cuda:1, mps ..."""
     device_map: str | None = None

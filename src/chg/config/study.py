@@ -12,7 +12,7 @@ from chg.errors import ConfigError
 
 @dataclass(frozen=True)
 class CheckConfig:
-    """Which study, and how it is checked."""
+    """The study, and the way it is checked."""
 
     run: str = "runs/study"
     """Folder of a finished study."""
@@ -21,7 +21,7 @@ class CheckConfig:
     points: int = 12
     """Steps of a curve, about."""
     tolerance: float = 0.05
-    """What counts as about zero, as a share of the largest difference."""
+    """Differences up to this share of the largest count as about zero."""
     eval_rows: int | None = None
     """Held-out rows to measure on; as many as in the study if not given."""
     dataset: str | None = None
@@ -38,7 +38,7 @@ class CheckConfig:
 
 @dataclass(frozen=True)
 class StudyConfig(OptimizerConfig):
-    """What a study fits, and how it is read."""
+    """The fits of a study, and the way they are read."""
 
     seeds: int = 10
     """Starting points, each with its own G0, G+ and G-, all fitted side by side."""
@@ -76,7 +76,7 @@ class StudyConfig(OptimizerConfig):
     check_points: int = 12
     """Steps of a causal curve, about."""
     check_tolerance: float = 0.05
-    """What counts as about zero there, as a share of the largest difference."""
+    """Differences up to this share of the largest count as about zero there."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -118,7 +118,7 @@ class StudyConfig(OptimizerConfig):
             ]
         except ValueError:
             further = [-1.0]
-        if not all(0 < one < math.inf for one in further):
+        if not all(0 < strength < math.inf for strength in further):
             raise ConfigError(
                 f"--lambda_path must be numbers above 0, as in 0.02,0.05,0.2, "
                 f"got {self.lambda_path}"

@@ -1,15 +1,28 @@
 """Rows of text as token ids, with a mask of the tokens that are scored."""
 
 from chg.data.batches import LONGEST_PACK, Batch, batches, collate, gather, pack_shared_prefix
-from chg.data.loading import load_data, load_held_out, load_prompts, with_corrupted_column
+from chg.data.loading import load_data, load_prompts, take_held_out, tokenize_rows
 from chg.data.partners import with_partners
+from chg.data.rows import (
+    RawRows,
+    open_held_out,
+    open_prompts,
+    open_rows,
+    split_held_out,
+    with_corrupted_column,
+)
+from chg.data.sources import is_local
 from chg.data.tokens import TokenData, TokenRow, tokenize_pairs, tokenize_texts
 from chg.data.tuples import (
     MatchedData,
     MatchedSplit,
-    load_held_out_tuples,
+    RawTuples,
     load_tuples,
+    open_held_out_tuples,
+    open_tuples,
     split_tuples,
+    tokenize_held_out_tuples,
+    tokenize_tuples,
 )
 
 __all__ = [
@@ -17,20 +30,31 @@ __all__ = [
     "Batch",
     "MatchedData",
     "MatchedSplit",
+    "RawRows",
+    "RawTuples",
     "TokenData",
     "TokenRow",
     "batches",
     "collate",
     "gather",
+    "is_local",
     "load_data",
-    "load_held_out",
-    "load_held_out_tuples",
     "load_prompts",
     "load_tuples",
+    "open_held_out",
+    "open_held_out_tuples",
+    "open_prompts",
+    "open_rows",
+    "open_tuples",
     "pack_shared_prefix",
+    "split_held_out",
     "split_tuples",
+    "take_held_out",
+    "tokenize_held_out_tuples",
     "tokenize_pairs",
+    "tokenize_rows",
     "tokenize_texts",
+    "tokenize_tuples",
     "with_corrupted_column",
     "with_partners",
 ]

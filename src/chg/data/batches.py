@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
-from typing import Any
-
-import torch
-from jaxtyping import Int
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from chg.data.tokens import TokenData, TokenRow
+
+if TYPE_CHECKING:  # torch is loaded with the first batch: rows are refused sooner without it
+    import torch
+    from jaxtyping import Int
+    from torch import Tensor
 
 WORTH_SHARING = 1 / 3
 """Shortest common beginning that is worth computing once, as a share of the longest row."""
@@ -43,7 +44,7 @@ class Batch:
     num_tokens: int
     """Tokens of all sequences, without padding."""
     position_ids: Int[Tensor, "batch pos"] | None = None
-    """Where the sequences share a beginning."""
+    """Given where the sequences share a beginning."""
     reference_ids: Int[Tensor, "batch pos"] | None = None
     """The rows whose heads stand in for ablated ones, cut or padded to the same length."""
     reference_mask: Int[Tensor, "batch pos"] | None = None
@@ -54,7 +55,7 @@ class Batch:
 
     @property
     def inputs(self) -> dict[str, Tensor]:
-        """What the model is called with."""
+        """Arguments that the model is called with."""
         inputs = {"input_ids": self.input_ids, "attention_mask": self.attention_mask}
         return (
             inputs if self.position_ids is None else {**inputs, "position_ids": self.position_ids}
@@ -62,6 +63,8 @@ class Batch:
 
     def to(self, device: torch.device, dtype: torch.dtype | None = None) -> Batch:
         """The same batch on another device; what is added to attention scores in another dtype."""
+        from torch import Tensor
+
         added = self.attention_mask.is_floating_point()
         moved: dict[str, Any] = {
             name: value.to(device)
@@ -73,6 +76,8 @@ class Batch:
 
     def repeat(self, times: int) -> Batch:
         """All rows `times` over: row `r` of copy `k` is at `k * rows + r`."""
+        import torch
+
         copies = torch.arange(times, device=self.scored.device)[:, None]
         mask = self.attention_mask
         # A mask of all pairs is large and belongs to a single row, so that it need not be copied.
@@ -96,6 +101,8 @@ class Batch:
 
 def collate(rows: Sequence[TokenRow], pad_id: int) -> Batch:
     """Pad rows on the right to the longest."""
+    import torch
+
     longest = max(len(row.ids) for row in rows)
     shape = (len(rows), longest)
     input_ids = torch.full(shape, pad_id, dtype=torch.long)
@@ -128,6 +135,8 @@ def pack_shared_prefix(rows: Sequence[TokenRow], prefix: int) -> Batch:
     Each token attends to tokens of its own row alone, at the positions that they have there.
     References of rows are left out: they need not begin alike.
     """
+    import torch
+
     ends = [prefix]
     for row in rows:
         ends.append(ends[-1] + len(row.ids) - prefix)

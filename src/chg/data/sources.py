@@ -45,6 +45,16 @@ def resolve_split(name: str, config: str | None, split: str) -> tuple[Dataset, s
         return read_rows(name, config, "train"), "train"
 
 
+def is_local(name: str) -> bool:
+    """True of a built-in data set and of a path, false of a name on the hub."""
+    path = Path(name)
+    return (
+        name.startswith((BUILTIN_PREFIX, ".", "/", "~"))
+        or path.suffix in FILE_FORMATS
+        or path.exists()
+    )
+
+
 def read_rows(name: str, config: str | None, split: str) -> Dataset:
     """Load the rows of one split.
 
@@ -66,11 +76,11 @@ def read_rows(name: str, config: str | None, split: str) -> Dataset:
             )
         with _no_cache() as read:
             return _load(FILE_FORMATS[path.suffix], None, split, name, data_files=str(path), **read)
-    if not path.is_dir() and (path.suffix in FILE_FORMATS or name.startswith((".", "/", "~"))):
-        raise DataError(f"data file {name} does not exist")
     if path.is_dir():
         with _no_cache() as read:
             return _load(name, config, split, name, **read)
+    if is_local(name):
+        raise DataError(f"data file {name} does not exist")
     return _load(name, config, split, name)
 
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from chg.data.rows import draw
 from chg.errors import DataError
 
 logger = logging.getLogger(__name__)
@@ -65,7 +66,7 @@ class TokenData:
 
     @property
     def has_references(self) -> bool:
-        """Whether every row has one whose heads can stand in for its own."""
+        """True if every row has another one whose heads can stand in for its own."""
         return all(row.reference_ids is not None for row in self.rows)
 
     @property
@@ -86,10 +87,7 @@ class TokenData:
 
     def sample(self, rows: int, seed: int) -> TokenData:
         """At most `rows` rows, drawn with the seed, in their own order."""
-        if rows >= len(self):
-            return self
-        drawn = np.random.default_rng(seed).choice(len(self), size=rows, replace=False)
-        return self.select(sorted(int(i) for i in drawn))
+        return self if rows >= len(self) else self.select(draw(len(self), rows, seed))
 
 
 def tokenize_texts(
@@ -225,7 +223,7 @@ def _as_chat(prompt: str, tokenizer: Any) -> str:
 
 
 def _cut(ids: Sequence[int], boundary: int, max_length: int, bos_id: int | None) -> list[int]:
-    """Which positions stay: the prompt loses its beginning, but a start token stays in front.
+    """Positions that stay: the prompt loses its beginning, but a start token stays in front.
 
     A target longer than the limit loses its end, and keeps one token to be predicted from.
     """

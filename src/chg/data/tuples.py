@@ -1,6 +1,6 @@
 """Matched tuples: each row asks for the same thing twice, once to be retained and once forgotten.
 
-1. Read the four columns and the task of every row; rows with an empty column are left out.
+1. Open: read the four columns and the task of every row; rows with an empty column are left out.
 2. Tokenise either side; row `i` of one belongs to row `i` of the other from here on.
 3. Rows to fit on and to measure on are kept apart, and a task held out is in neither: its own rows
    say whether what was fitted carries over to it (paper, figure 5).
@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from chg.config import DataConfig
-from chg.data.loading import HELD_OUT_SHARE, dataset_name, strings
-from chg.data.sources import SplitNotFoundError, read_rows, resolve_split
+from chg.data.rows import dataset_name, draw, read_validation, split_held_out, strings
+from chg.data.sources import resolve_split
 from chg.data.tokens import TokenData, tokenize_pairs
 from chg.errors import DataError
 
@@ -28,6 +28,28 @@ logger = logging.getLogger(__name__)
 
 
 TUPLE_COLUMNS = ("retain_prompt", "retain_target", "forget_prompt", "forget_target")
+
+
+@dataclass(frozen=True)
+class RawTuples:
+    """Matched tuples of text without an empty column, with the settings to tokenise them by."""
+
+    name: str
+    config: DataConfig
+    columns: tuple[Sequence[str], ...]
+    """Those of `TUPLE_COLUMNS`, in their order."""
+    tasks: tuple[str, ...]
+    """The task of each row; empty where the data has no such column."""
+    empty: int
+    """Rows left out because a column of theirs is empty."""
+    count: int
+    """Rows that were read."""
+
+    def cut_to(self, max_length: int | None) -> RawTuples:
+        """The same tuples, either side to be cut to this many tokens if that is less."""
+        if max_length is None or max_length >= self.config.max_length:
+            return self
+        return replace(self, config=replace(self.config, max_length=max_length))
 
 
 @dataclass(frozen=True)
@@ -89,7 +111,7 @@ class MatchedData:
 
 @dataclass(frozen=True)
 class MatchedSplit:
-    """What is fitted, and what is measured afterwards."""
+    """Tuples to fit on, and tuples to measure on afterwards."""
 
     fitting: MatchedData
     held_out: MatchedData
@@ -129,27 +151,66 @@ def load_tuples(
         dataset = DataConfig(
             dataset=dataset, dataset_config=config, dataset_split=split, **settings
         )
-    rows, split = resolve_split(dataset.dataset, dataset.resolved_config, dataset.dataset_split)
-    data = _tokenize(rows, dataset, tokenizer, seed, split, task_column)
+    return tokenize_tuples(open_tuples(dataset, task_column, seed), tokenizer)
+
+
+def open_tuples(config: DataConfig, task_column: str, seed: int) -> RawTuples:
+    """Read matched tuples, leave out incomplete ones, and draw as many as are wanted.
+
+    Raises:
+        DataError: the data cannot be loaded, lacks a column, or has nothing to score.
+    """
+    rows, split = resolve_split(config.dataset, config.resolved_config, config.dataset_split)
+    return _chosen(rows, config, split, task_column, seed)
+
+
+def open_held_out_tuples(
+    config: DataConfig, tasks: Sequence[str], *, rows: int, seed: int, task_column: str
+) -> RawTuples | None:
+    """Read the `validation` split; None where there is none, or it is what is being fitted.
+
+    `rows` for each of the tasks that are fitted is about as many as are drawn.
+
+    Raises:
+        DataError: the split lacks a column, or has nothing to score.
+    """
+    held_out = read_validation(config)
+    if held_out is None:
+        return None
+    limited = replace(config, limit=rows * max(1, len(set(tasks))))
+    return _chosen(held_out, limited, "validation", task_column, seed)
+
+
+def tokenize_tuples(raw: RawTuples, tokenizer: Any) -> MatchedData:
+    """Tokenise tuples that were opened, and log how many there are.
+
+    Raises:
+        DataError: a target adds no token to its prompt.
+    """
+    data = tokenize_held_out_tuples(raw, tokenizer)
     logger.info("%s: %d matched tuples", data.name, len(data))
     return data
 
 
-def load_held_out_tuples(
-    config: DataConfig, data: MatchedData, tokenizer: Any, *, rows: int, seed: int, task_column: str
-) -> MatchedData | None:
-    """The tuples of the `validation` split; None where there is none, or it is what is fitted.
+def tokenize_held_out_tuples(raw: RawTuples, tokenizer: Any) -> MatchedData:
+    """Tokenise tuples that were opened.
 
-    `rows` of each task is about as many as are tokenised.
+    Raises:
+        DataError: a target adds no token to its prompt.
     """
-    if config.dataset_split.startswith("validation"):
-        return None
-    try:
-        held_out = read_rows(config.dataset, config.resolved_config, "validation")
-    except SplitNotFoundError:
-        return None
-    limited = DataConfig(**{**vars(config), "limit": rows * max(1, len(data.task_names))})
-    return _tokenize(held_out, limited, tokenizer, seed, "validation", task_column)
+    if raw.empty:
+        logger.warning(
+            "%s: %d of %d tuples left out, a column is empty", raw.name, raw.empty, raw.count
+        )
+    retain_prompts, retain_targets, forget_prompts, forget_targets = raw.columns
+    retain = list(zip(retain_prompts, retain_targets, strict=True))
+    forget = list(zip(forget_prompts, forget_targets, strict=True))
+    return MatchedData(
+        raw.name,
+        _side(retain, tokenizer, raw.config, f"{raw.name} (retain)"),
+        _side(forget, tokenizer, raw.config, f"{raw.name} (forget)"),
+        raw.tasks,
+    )
 
 
 def split_tuples(
@@ -184,18 +245,15 @@ def split_tuples(
             validation = validation.without_task(hold_out)
     if validation is not None:
         return MatchedSplit(data, validation, hold_out, unseen)
-    if len(data) < 2:
-        raise DataError(f"{data.name} has 1 tuple to fit; at least 2 are needed to hold one out")
     order = np.random.default_rng(seed).permutation(len(data)).tolist()
-    held = max(1, int(len(data) * HELD_OUT_SHARE))
-    logger.info("no validation split: %d of %d tuples are held out", held, len(data))
-    fitting, held_out = (data.select(sorted(part)) for part in (order[held:], order[:held]))
+    fitting, held_out = split_held_out(data, order[::-1])
+    logger.info("no validation split: %d of %d tuples are held out", len(held_out), len(data))
     return MatchedSplit(fitting, held_out, hold_out, unseen)
 
 
-def _tokenize(
-    rows: Dataset, config: DataConfig, tokenizer: Any, seed: int, split: str, task_column: str
-) -> MatchedData:
+def _chosen(
+    rows: Dataset, config: DataConfig, split: str, task_column: str, seed: int
+) -> RawTuples:
     name = dataset_name(config, split)
     missing = [column for column in TUPLE_COLUMNS if column not in rows.column_names]
     if missing:
@@ -203,26 +261,20 @@ def _tokenize(
             f"{name} has no column {', '.join(map(repr, missing))}; matched tuples need "
             f"{', '.join(TUPLE_COLUMNS)}, and it has {', '.join(rows.column_names)}"
         )
-    texts = [strings(rows, column, name) for column in TUPLE_COLUMNS]
-    kept = [i for i in range(len(rows)) if all(column[i].strip() for column in texts)]
-    if not kept:
+    columns = [strings(rows, column, name) for column in TUPLE_COLUMNS]
+    complete = [i for i in range(len(rows)) if all(column[i].strip() for column in columns)]
+    if not complete:
         raise DataError(f"{name} has nothing to score: all {len(rows)} tuples have an empty column")
-    if len(kept) < len(rows):
-        logger.warning(
-            "%s: %d of %d tuples left out, a column is empty",
-            name,
-            len(rows) - len(kept),
-            len(rows),
-        )
-    if config.limit and config.limit < len(kept):
-        drawn = np.random.default_rng(seed).choice(len(kept), size=config.limit, replace=False)
-        kept = [kept[i] for i in sorted(drawn.tolist())]
+    chosen = [complete[i] for i in draw(len(complete), config.limit, seed)]
     tasks = strings(rows, task_column, name) if task_column in rows.column_names else []
-    retain, forget = (
-        _side([(texts[j][i], texts[j + 1][i]) for i in kept], tokenizer, config, f"{name} ({side})")
-        for j, side in ((0, "retain"), (2, "forget"))
+    return RawTuples(
+        name,
+        config,
+        tuple([column[i] for i in chosen] for column in columns),
+        tuple(tasks[i] for i in chosen) if tasks else (),
+        empty=len(rows) - len(complete),
+        count=len(rows),
     )
-    return MatchedData(name, retain, forget, tuple(tasks[i] for i in kept) if tasks else ())
 
 
 def _side(pairs: list[tuple[str, str]], tokenizer: Any, config: DataConfig, name: str) -> TokenData:

@@ -33,7 +33,7 @@ from chg.fitting.stopping import updates_between_looks
 from chg.fitting.updates import MicroBatch, contrast_updates, endless_rows
 from chg.gating import HeadGates, count_gates, describe_reference, prepare
 from chg.models import AnyModel, describe_model, unwrap_model
-from chg.progress import Progress, progress_bar
+from chg.progress import ProgressBar, progress_bar
 from chg.results import ContrastFit, ContrastRun, SideMetrics, origin
 
 
@@ -213,15 +213,15 @@ class _Watch:
 
     total: int
     fits: int
-    bar: Progress
+    bar: ProgressBar
 
     def __call__(self, update: Update) -> None:
+        looks = updates_between_looks(update.logits.device)
+        if update.step % looks == 0 or update.step == self.total:
+            opened = count_gates(torch.sigmoid(update.logits)).open / self.fits
+            best, mean = float(update.losses.min()), float(update.losses.mean())
+            self.bar.set_status(f"loss {best:.2f} best, {mean:.2f} mean, open {opened:.0f} per fit")
         self.bar.update()
-        if update.step % updates_between_looks(update.logits.device) and update.step != self.total:
-            return
-        opened = count_gates(torch.sigmoid(update.logits)).open / self.fits
-        losses = " ".join(f"{loss:.2f}" for loss in update.losses.tolist())
-        self.bar.set_status(f"loss {losses} open {opened:.0f} per fit")
 
 
 def _paired(rows: _Rows, config: ContrastConfig, total: int) -> Iterator[list[MicroBatch]]:

@@ -29,7 +29,7 @@ from chg.fitting.stopping import updates_between_looks
 from chg.fitting.updates import MicroBatch, total_updates, update_batches
 from chg.gating import HeadGates, count_gates, describe_reference, prepare
 from chg.models import AnyModel, describe_model, gate_shape, unwrap_model
-from chg.progress import Progress, Report, progress_bar
+from chg.progress import ProgressBar, Report, progress_bar
 from chg.results import origin
 
 EVALUATIONS = 5
@@ -159,7 +159,7 @@ class _Watch:
     config: FitConfig
     held_out: TokenData | None
     total: int
-    bar: Progress
+    bar: ProgressBar
     report: Report | None
     seconds: float = 0.0
     """Spent on held-out rows."""

@@ -1,6 +1,6 @@
 """Hugging Face models, and where their heads are."""
 
-from chg.models.architectures import existing_heads, find_head_sites, gate_shape
+from chg.models.architectures import find_head_sites, gate_shape
 from chg.models.describe import (
     architecture_name,
     describe_model,
@@ -10,7 +10,7 @@ from chg.models.describe import (
 )
 from chg.models.heads import HeadSite, HeadSites
 from chg.models.layouts import register_architecture
-from chg.models.loading import load_model, load_without_weights, use_cache_when_hub_unreachable
+from chg.models.loading import load_model, load_without_weights
 from chg.models.modes import frozen, matmul_dtype, uncompiled
 from chg.models.projections import SharedProjection, record_heads, shared_projections
 from chg.models.unwrap import AnyModel, unwrap_model
@@ -22,7 +22,6 @@ __all__ = [
     "SharedProjection",
     "architecture_name",
     "describe_model",
-    "existing_heads",
     "find_head_sites",
     "frozen",
     "gate_shape",
@@ -37,5 +36,4 @@ __all__ = [
     "text_config",
     "uncompiled",
     "unwrap_model",
-    "use_cache_when_hub_unreachable",
 ]

@@ -19,8 +19,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from jaxtyping import Bool
-from torch import Tensor, nn
+from torch import nn
 
 from chg.config import Unit
 from chg.errors import ArchitectureError
@@ -241,8 +240,3 @@ def gate_shape(model: nn.Module, unit: Unit = "head") -> tuple[int, int]:
     """`(layers, heads)` of the model's gate matrix, or `(layers, key-value groups)`."""
     sites = find_head_sites(model)
     return sites.shape if unit == "head" else sites.group_shape
-
-
-def existing_heads(model: nn.Module, unit: Unit = "head") -> Bool[Tensor, "layer unit"]:
-    """Which entries of the gate matrix are heads (groups): in hybrids some layers have none."""
-    return find_head_sites(model).existing(unit)

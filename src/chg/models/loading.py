@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import socket
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlparse
 
 import torch
 
@@ -83,23 +80,6 @@ def load_without_weights(config: ModelConfig) -> Any:
     except (OSError, ValueError, ImportError, RuntimeError, KeyError) as error:
         raise ModelError(_load_failure(config.model, error)) from error
     return text_decoder(model).eval()
-
-
-def use_cache_when_hub_unreachable() -> None:
-    """Switch Hugging Face libraries to offline mode when their hub cannot be reached.
-
-    Without it every look-up is retried for half a minute before it fails, or finds the cache.
-    For the command line alone, before those libraries are imported.
-    """
-    proxied = any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY"))
-    if "HF_HUB_OFFLINE" in os.environ or proxied:
-        return
-    endpoint = urlparse(os.environ.get("HF_ENDPOINT", "https://huggingface.co"))
-    port = endpoint.port or (80 if endpoint.scheme == "http" else 443)
-    try:
-        socket.create_connection((endpoint.hostname or "", port), timeout=5).close()
-    except OSError:
-        os.environ["HF_HUB_OFFLINE"] = "1"
 
 
 def _auto_class(source: str, shared: dict[str, Any]) -> Any:

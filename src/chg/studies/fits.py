@@ -204,8 +204,12 @@ class _Record:
         self._file = self._folder.metrics.open("a", encoding="utf-8")
         names = {"initial": "fitting G0", "pushed": "fitting G+ and G-"}
         description = f"{names[stage.name]}, {len(stage.plan)} fits"
-        self._bar = progress_bar(stage.total, description, show=stage.inputs.show_progress)
-        self._bar.update(stage.optimizer.step)
+        self._bar = progress_bar(
+            stage.total,
+            description,
+            show=stage.inputs.show_progress,
+            initial=stage.optimizer.step,
+        )
         self._waiting: list[tuple[Update, list[float | None]]] = []
 
     def __enter__(self) -> _Record:

@@ -52,10 +52,13 @@ class ResumableEvaluation:
         with (
             open_engine(self.model, reference=self.reference) as engine,
             progress_bar(
-                len(gate_matrices), _description(name), show=self.show_progress, unit="matrix"
+                len(gate_matrices),
+                _description(name),
+                show=self.show_progress,
+                unit="matrix",
+                initial=share * sum(scores.shape[2] for scores in done),
             ) as bar,
         ):
-            bar.update(share * sum(scores.shape[2] for scores in done))
             for piece in pieces[len(done) :]:
                 advance = partial(_advance, bar, share * len(piece))
                 options = EvaluationOptions(batch_size=self.batch_size, on_progress=advance)

@@ -25,8 +25,7 @@ from torch import Tensor, nn
 
 from chg.ablation import causal_check
 from chg.config import ABLATION_WORDS, StudyConfig
-from chg.data import TokenData
-from chg.errors import DataError
+from chg.data import TokenData, split_held_out
 from chg.files import atomic_path
 from chg.gating import prepare
 from chg.models import (
@@ -56,8 +55,6 @@ from chg.studies.fits import StudyInputs, fit_initial, fit_pushed, logits_of_stu
 from chg.studies.folder import StudyFolder
 from chg.studies.resumable import ResumableEvaluation
 from chg.studies.validation import at_retention, measure_effects
-
-HELD_OUT_SHARE = 0.1
 
 
 def study(
@@ -95,12 +92,14 @@ def study(
         OutputError: `out` exists, or cannot be written.
 
     Example:
-        >>> found = study(model, data, seeds=3, max_steps=200)  # doctest: +SKIP
-        >>> found.heads[found.heads.role == "facilitating"]  # doctest: +SKIP
+        >>> result = study(model, data, seeds=3, max_steps=200)  # doctest: +SKIP
+        >>> result.heads[result.heads.role == "facilitating"]  # doctest: +SKIP
     """
     model = unwrap_model(model)
     config = config or StudyConfig(**settings)
-    data, held_out = _split(data, held_out, config)
+    if held_out is None:
+        data, held_out = split_held_out(data)
+    held_out = held_out.sample(config.eval_rows, config.seed)
     with ExitStack() as stack:
         written = out is not None
         if out is None:
@@ -111,17 +110,6 @@ def study(
         rows = ResumableEvaluation(model, held_out, fill, config.batch_size, folder, show_progress)
         exists = find_head_sites(model).existing(config.unit)
         return _Run(inputs, rows, exists).run(report=written)
-
-
-def _split(
-    data: TokenData, held_out: TokenData | None, config: StudyConfig
-) -> tuple[TokenData, TokenData]:
-    if held_out is None:
-        if len(data) < 2:
-            raise DataError(f"{data.name} has {len(data)} row; at least 2 are needed")
-        cut = len(data) - max(1, int(len(data) * HELD_OUT_SHARE))
-        data, held_out = data.select(range(cut)), data.select(range(cut, len(data)))
-    return data, held_out.sample(config.eval_rows, config.seed)
 
 
 @dataclass

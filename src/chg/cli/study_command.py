@@ -1,0 +1,58 @@
+"""Settings of a study on the command line, which `chg validate` and `chg demo` share with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from chg.cli.inputs import OpenedInputs, open_inputs
+from chg.cli.terminal import Output
+from chg.config import DataConfig, ModelConfig, ReferenceData, StudyConfig
+
+
+@dataclass(frozen=True)
+class StudyOutput(Output):
+    """Where everything goes."""
+
+    out: str = "runs/study"
+    """Folder for gates, metrics, tables and the report; an existing one is never overwritten."""
+    resume: bool = False
+    """Go on with the study in --out that was stopped, to the same numbers."""
+
+
+@dataclass(frozen=True)
+class StudyCommand:
+    """Find out what every head does for a task, with many seeds, and prove it.
+
+    Fits G0, G+ and G- from many starting points side by side, ablates every head, checks the scores
+    causally on held-out rows, and leaves one folder with tables, gates and report.html.
+    """
+
+    output: StudyOutput = field(default_factory=StudyOutput)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    study: StudyConfig = field(default_factory=StudyConfig)
+    reference: ReferenceData = field(default_factory=ReferenceData)
+
+    def open(self) -> OpenedInputs:
+        """Open rows to fit and to measure on, and reference rows if there are any."""
+        return open_inputs(
+            self.data,
+            self.study.ablation,
+            self.study.seed,
+            reference=self.reference,
+            held_out=self.study.eval_rows,
+        )
+
+
+def describe_folder(folder: str | Path) -> str:
+    """The files of a study's folder, a line each."""
+    return (
+        f"\nEverything is in {folder}:\n"
+        "  report.html        all of it, to open in a browser\n"
+        "  heads.csv          every head with scores, intervals and role (also heads.parquet)\n"
+        "  gates.safetensors  logits of every seed and stage\n"
+        "  figures            every picture as PNG and PDF\n"
+        "  manifest.json      what was run; metrics.jsonl every update; checks.json the check\n"
+        "  config.yaml        every setting; chg study --config repeats it"
+    )

@@ -1,0 +1,144 @@
+"""Help, suggestions, completion, and data errors that come before the model is loaded."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from chg.cli.main import VERBS, main
+from support.cli import loads_torch, run_chg
+
+
+def refusal(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """The one line that a bad command puts on stderr."""
+    capsys.readouterr()
+    assert main(list(arguments)) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    return line
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_leaves_torch_unloaded(verb: str) -> None:
+    loaded, errors = loads_torch(verb, "--help")
+    assert not loaded, errors
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["fit", "--modle", "gpt2"], "Perhaps you meant: --model (chg fit --help)"),
+        (["fit", "--lambda", "1"], "Perhaps you meant: --lambda_reg or --lambda_scale"),
+        (["stduy"], "unknown command 'stduy'; perhaps you meant: study"),
+        (["help", "stduy"], "perhaps you meant: study"),
+        (["qqqq"], "choose from study, validate"),
+        (["--quiet", "fit"], "--quiet must follow a command"),
+        (["--tyro-print-completion", "cmd"], "must be followed by bash, zsh, fish"),
+        (["--tyro-print-completion"], "must be followed by bash, zsh, fish"),
+    ],
+)
+def test_a_slip_is_answered_with_the_right_word(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert message in refusal(capsys, *arguments)
+
+
+def test_an_unknown_flag_without_a_like_is_not_guessed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "Perhaps" not in refusal(capsys, "fit", "--zzz", "three")
+
+
+def test_version_and_help_in_both_spellings(capsys: pytest.CaptureFixture[str]) -> None:
+    shown = []
+    for arguments in (["-V"], ["--version"], ["help"], ["--help"]):
+        assert main(arguments) == 0
+        shown.append(capsys.readouterr().out)
+    assert shown[0] == shown[1]
+    assert shown[2] == shown[3]
+    assert "--tyro-print-completion" in shown[2]
+    for arguments in (["help", "inspect"], ["inspect", "--help"]):
+        with pytest.raises(SystemExit) as caught:
+            main(arguments)
+        assert not caught.value.code
+        shown.append(capsys.readouterr().out)
+    assert shown[4] == shown[5]
+    assert "usage: chg inspect" in shown[4]
+
+
+@pytest.mark.parametrize("before", [[], ["study"]])
+def test_completion_knows_verbs_flags_and_choices(before: list[str], tmp_path: Path) -> None:
+    script = tmp_path / "completion.bash"
+    script.write_text(run_chg(*before, "--tyro-print-completion", "bash").stdout)
+    typed = {"chg st": "study", "chg study --lambda_p": "--lambda_path", "chg ablate --mode i": ""}
+    typed["chg ablate --mode i"] = "individual"
+    for line, completed in typed.items():
+        words = line.split()
+        asked = (
+            f"source {script}; COMP_WORDS=({line}); COMP_CWORD={len(words) - 1}; _tyro_chg; "
+            'echo "${COMPREPLY[@]}"'
+        )
+        result = subprocess.run(["bash", "-c", asked], capture_output=True, text=True, check=True)
+        assert result.stdout.strip() == completed
+
+
+NO_FILE, NO_COLUMN = "data file none.jsonl does not exist", "has no column 'words'; it has"
+WRONG_DATA = {
+    "fit file": (["fit", "--dataset", "none.jsonl"], NO_FILE),
+    "fit column": (["fit", "--dataset", "rows.jsonl", "--text_column", "words"], NO_COLUMN),
+    "fit split": (["fit", "--dataset", "rows.jsonl", "--dataset_split", "trian"], "trian"),
+    "fit reference": (["fit", "--ablation", "mean", "--reference_dataset", "none.jsonl"], NO_FILE),
+    "ablate file": (["ablate", "--dataset", "none.jsonl"], NO_FILE),
+    "ablate prompts": (["ablate", "--prompts_file", "none.txt"], "none.txt cannot be read"),
+    "study column": (["study", "--dataset", "rows.jsonl", "--text_column", "words"], NO_COLUMN),
+    "contrast file": (["contrast", "--forget_dataset", "none.jsonl"], NO_FILE),
+    "contrast tuples": (
+        ["contrast", "--tuples_dataset", "rows.jsonl"],
+        "has no column 'retain_prompt'",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", sorted(WRONG_DATA))
+def test_wrong_data_is_refused_before_torch_is_loaded(case: str, tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text(json.dumps({"prompt": "a", "target": "b"}) + "\n")
+    arguments, message = WRONG_DATA[case]
+    defaults = [] if "--dataset" in arguments or "contrast" in case else ["--dataset", "rows.jsonl"]
+    if case == "contrast file":
+        defaults = ["--retain_dataset", "rows.jsonl"]
+    loaded, errors = loads_torch(*arguments, *defaults, cwd=tmp_path)
+    assert message in errors
+    assert not loaded, errors
+
+
+def test_wrong_data_of_a_validation_is_refused_before_its_model_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    small = ["--seeds", "2", "--max_steps", "2", "--check_points", "2", "--limit", "8", "--quiet"]
+    data = ["--model", "builtin:tiny", "--dataset", "builtin:icl", "--eval_rows", "4"]
+    assert main(["study", *data, *small, "--out", "run"]) == 0
+
+    def load_model(*_: object) -> None:
+        raise AssertionError("the model was loaded")
+
+    monkeypatch.setattr("chg.models.load_model", load_model)
+    assert NO_FILE in refusal(capsys, "validate", "run", "--dataset", "none.jsonl", "--quiet")
+
+
+def test_dtype_is_the_precision_of_the_weights_and_the_line_names_screening(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    line = refusal(capsys, "ablate", "--dtype", "bfloat16", "--confirm", "20")
+    assert "--confirm follows --screening or --mode estimate" in line
+    assert "--dtype bfloat16 loads the weights in bfloat16" in line
+    small = ["--model", "builtin:tiny", "--dataset", "builtin:aba", "--limit", "4"]
+    assert main(["ablate", *small, "--dtype", "bfloat16", "--output", "r.json"]) == 0
+    result = json.loads(Path("r.json").read_text())
+    assert result["method"] == "exact"
+    assert result["metadata"]["dtype"] == "bfloat16"
+    assert main(["ablate", *small, "--screening", "--output", "s.json"]) == 0
+    result = json.loads(Path("s.json").read_text())
+    assert result["method"] == "screening"
+    assert result["metadata"]["dtype"] == "float32"
