@@ -1,6 +1,7 @@
 # Two commands do all the set-up on a fresh machine that has python3 and make:
 #   make demo   studies the built-in model, and says what was found
-#   make test   lint, format, types and tests
+#   make test   lint, format, types, docs and tests
+# and one builds the pages of docs/ as a site: make docs
 
 PYTHON ?= python3
 VENV := .venv
@@ -17,12 +18,12 @@ OLDEST_TESTS := $(patsubst %,tests/test_%.py,ablation architectures cli data fit
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo -n)
 APT := $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get -q
 
-.PHONY: demo test lint types oldest unit chromium clean
+.PHONY: demo test lint types docs oldest unit chromium clean
 
 demo: $(VENV)/.installed
 	$(BIN)/chg demo
 
-test: $(VENV)/.installed-dev lint types oldest unit
+test: $(VENV)/.installed-dev lint types docs oldest unit
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
@@ -30,6 +31,10 @@ lint: $(VENV)/.installed-dev
 
 types: $(VENV)/.installed-dev
 	$(BIN)/mypy
+
+# Into site/; a warning is an error, such as a link that leads nowhere.
+docs: $(VENV)/.installed-dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 oldest: $(OLDEST)/.installed
 	$(OLDEST)/bin/python -m pytest -n 2 $(OLDEST_TESTS)
@@ -52,7 +57,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
 	touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
-	$(INSTALL) -e ".[dev]"
+	$(INSTALL) -e ".[dev,docs]"
 	touch $@
 
 # All but transformers, and what it pins, is taken from the other environment.
@@ -64,4 +69,4 @@ $(OLDEST)/.installed: constraints-oldest.txt $(VENV)/.installed-dev
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(OLDEST) demo_output*
+	rm -rf $(VENV) $(OLDEST) demo_output* site
