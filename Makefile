@@ -1,6 +1,7 @@
 # Two commands do all the set-up on a fresh machine that has python3 and make:
 #   make demo   studies the built-in model, and says what was found
-#   make test   lint, format, types, the built package, every Python that is there, and tests
+#   make test   lint, format, types, docs, the built package, every Python that is there, and tests
+# and one builds the pages of docs/ as a site: make docs
 
 PYTHON ?= python3
 VENV := .venv
@@ -24,12 +25,12 @@ SOURCES := $(shell find src -type f -not -name '*.pyc')
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo -n)
 APT := $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get -q
 
-.PHONY: demo test lint types package oldest pythons unit chromium clean
+.PHONY: demo test lint types docs package oldest pythons unit chromium clean
 
 demo: $(VENV)/.installed
 	$(BIN)/chg demo
 
-test: $(VENV)/.installed-dev lint types package oldest pythons unit
+test: $(VENV)/.installed-dev lint types docs package oldest pythons unit
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
@@ -38,6 +39,10 @@ lint: $(VENV)/.installed-dev
 
 types: $(VENV)/.installed-dev
 	$(BIN)/mypy
+
+# Into site/; a warning is an error, such as a link that leads nowhere.
+docs: $(VENV)/.installed-dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 # The wheel alone, in an environment that knows nothing of the clone.
 package: dist/.built
@@ -68,7 +73,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
 	touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
-	$(INSTALL) -e ".[dev]"
+	$(INSTALL) -e ".[dev,docs]"
 	touch $@
 
 dist/.built: pyproject.toml README.md LICENSE $(SOURCES) | $(VENV)/.installed-dev
@@ -86,4 +91,4 @@ $(OLDEST)/.installed: constraints-oldest.txt $(VENV)/.installed-dev
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(OLDEST) .venv-py* dist demo_output*
+	rm -rf $(VENV) $(OLDEST) .venv-py* dist site demo_output*
