@@ -18,6 +18,9 @@ from chg.errors import OutputError, ResultsError
 if TYPE_CHECKING:  # a verb proves that it can write before it loads torch
     from torch import Tensor
 
+MANIFEST = "manifest.json"
+"""File by which a study's folder is known."""
+
 
 def ensure_writable(path: str | Path) -> Path:
     """Make the parent folder of `path` and prove that a file can be written there.
@@ -51,6 +54,27 @@ def ensure_folder(folder: str | Path) -> Path:
             f"cannot write into {folder}: {reason}; choose another output path"
         ) from error
     return folder
+
+
+def require_usable_folder(path: str | Path, *, resume: bool) -> None:
+    """Check that a study can go into a folder, before anything is loaded.
+
+    Raises:
+        OutputError: it holds something that is no study to go on with.
+    """
+    path = Path(path)
+    if not path.exists():
+        return
+    # A run killed at its first file leaves a hidden one.
+    if path.is_dir() and all(file.name.startswith(".") for file in path.iterdir()):
+        return
+    if not resume:
+        raise OutputError(
+            f"{path} exists already and is never overwritten; choose another --out, or go on with "
+            "--resume"
+        )
+    if not (path / MANIFEST).is_file():
+        raise OutputError(f"{path} holds no study to go on with; choose another --out")
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from chg.ablation.estimate import estimate_scores
 from chg.ablation.scores import closed_alone, closed_in_turn, score_difference
 from chg.config import UNIT_NAMES, AblationConfig, Head
 from chg.data import TokenData
-from chg.engine import SequenceScores, capabilities, evaluate_gates
+from chg.engine import EvaluationOptions, SequenceScores, capabilities, evaluate_gates
 from chg.errors import GateError, ModelError
 from chg.gating import HeadGates, Reference, attach, describe_reference, prepare
 from chg.models import AnyModel, describe_model, find_head_sites, matmul_dtype, unwrap_model
@@ -198,13 +198,11 @@ class _Job:
         with progress_bar(
             len(heads), "estimating scores", show=self.show_progress, unit="head"
         ) as bar:
+            options = EvaluationOptions(
+                self.config.batch_size, on_progress=lambda share: bar.update(share * len(heads))
+            )
             scores, metric = estimate_scores(
-                self.model,
-                self.data,
-                self.baseline,
-                batch_size=self.config.batch_size,
-                reference=self.reference,
-                on_progress=lambda share: bar.update(share * len(heads)),
+                self.model, self.data, self.baseline, options, self.reference
             )
         if not bool(scores.isfinite().all()):
             raise ModelError("the gradients are NaN or infinite; try --dtype float32")

@@ -7,14 +7,12 @@ they rank heads wrongly. Costs a few forward and backward passes, however many h
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from chg.data import TokenData
-from chg.engine import open_engine
+from chg.engine import EvaluationOptions, open_engine
 from chg.gating import Reference
 from chg.models import AnyModel
 
@@ -26,10 +24,8 @@ def estimate_scores(
     model: AnyModel,
     data: TokenData,
     baseline: Float[Tensor, "layer unit"],
-    *,
-    batch_size: int = 16,
+    options: EvaluationOptions = EvaluationOptions(),  # noqa: B008 - frozen
     reference: Reference | None = None,
-    on_progress: Callable[[float], None] | None = None,
 ) -> tuple[Float[Tensor, "layer unit"], float]:
     """Estimate every head's individual ablation score.
 
@@ -37,9 +33,8 @@ def estimate_scores(
         model: a causal language model; left as it is.
         data: rows whose target tokens are scored.
         baseline: the gates that all heads stay at.
-        batch_size: rows per pass at most.
-        reference: what heads are replaced by, in place of zeros.
-        on_progress: called with the share of the work that each pass did.
+        options: rows per pass at most, and a function to tell of progress.
+        reference: values that heads are replaced by, in place of zeros.
 
     Returns:
         Scores in nats per token, 0 for a head whose gate is 0, and the metric at the baseline.
@@ -50,7 +45,7 @@ def estimate_scores(
     metric = 0.0
     with open_engine(model, reference=reference) as engine:
         tokens = engine.token_budget // len(POINTS)
-        for rows, batch in engine.batches(data, batch_size, tokens):
+        for rows, batch in engine.batches(data, options.batch_size, tokens):
             gates = path.to(engine.device).requires_grad_()
             counts = torch.bincount(batch.sequences, minlength=len(batch))
             means = engine.log_probs(gates, batch)
@@ -58,7 +53,7 @@ def estimate_scores(
             (gradient,) = torch.autograd.grad(sums.sum(), gates)
             slopes += gradient.double().mean(0).cpu()
             metric += float(sums[0].detach())
-            if on_progress is not None:
-                on_progress(len(rows) / len(data))
+            if options.on_progress is not None:
+                options.on_progress(len(rows) / len(data))
     targets = data.num_target_tokens
     return -baseline.nan_to_num().cpu() * slopes / targets, metric / targets

@@ -26,12 +26,14 @@ Command = StudyCommand
 
 def run(command: StudyCommand) -> None:
     """Run the study, or the rest of one that was stopped."""
-    opened = command.open()  # a second; what follows imports torch
-    from chg.cli.inputs import load_checked_model
-    from chg.studies import require_usable, study
+    from chg.files import require_usable_folder
 
     settings = command.output
-    require_usable(settings.out, resume=settings.resume)
+    require_usable_folder(settings.out, resume=settings.resume)
+    opened = command.open()  # a second; what follows imports torch
+    from chg.cli.inputs import load_checked_model
+    from chg.studies import study
+
     model, tokenizer = load_checked_model(command.model)
     inputs = opened.tokenize(model, tokenizer)
     finished = study(

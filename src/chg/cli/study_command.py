@@ -12,7 +12,7 @@ from chg.config import DataConfig, ModelConfig, ReferenceData, StudyConfig
 
 @dataclass(frozen=True)
 class StudyOutput(Output):
-    """Where everything goes."""
+    """Folder of a study, and whether to go on with it."""
 
     out: str = "runs/study"
     """Folder for gates, metrics, tables and the report; an existing one is never overwritten."""

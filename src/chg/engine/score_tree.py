@@ -61,8 +61,7 @@ class TreeScorer:
                 (`Reference.of`).
 
         Yields:
-            Matrices that ran together, and their scores, in rows
-            `matrix-of-these * len(batch) + row`.
+            Matrices that ran together, with scores in rows `matrix-of-these * len(batch) + row`.
         """
         rows, length = batch.input_ids.shape
         size = max(1, self._tokens // (rows * length))
@@ -86,7 +85,7 @@ class TreeScorer:
             )
             hidden, kept = self._forward.run(order)
             waiting.add_children(members, kept)
-            del kept, order
+            del kept, order  # states that no one waits for
             scores = score_hidden(self._forward.head, hidden, many)
             if against:
                 scores = against.correct(members, scores)

@@ -1,15 +1,15 @@
-"""The one place that touches a model: heads are scaled where they exist, and nothing else changes.
+"""Gates on a model: heads are scaled where they exist, and nothing else changes.
 
 Head `(l, h)`'s output is the h-th slice of the *input* of layer l's output projection, so a gate is
-a forward pre-hook on that projection (METHOD.md, Gates; paper, section 3):
+a forward pre-hook on that projection (docs/method.md#gates; paper, section 3):
 
     out_l = concat_h(G[l, h] * z[l, h]) W_O[l] (+ bias)
 
 With a reference, what a closed gate leaves out is filled in: `G * z + (1 - G) * ref`.
 
-1. `find_head_sites` says where the projections are (`architectures.py`).
-2. `attach` checks them once per model with a few tokens (`check_head_sites`), then registers one
-   hook per layer.
+1. `find_head_sites` says where the projections are (`chg.models`).
+2. `attach` checks them once per model with a few tokens (`check.py`), then registers one hook per
+   projection (`hooks.py`).
 3. The handle's gates can be replaced between forward passes, and carry gradients if they ask to.
 4. On exit every hook of *this* context is removed, whatever happened; nested contexts multiply.
 
@@ -37,7 +37,7 @@ _checked: WeakKeyDictionary[nn.Module, list[int]] = WeakKeyDictionary()
 
 
 def get_attention_module(model: AnyModel, layer: int) -> nn.Module:
-    """The attention module of one decoder layer, found as everything here finds it.
+    """Find the attention module of one decoder layer.
 
     Raises:
         ArchitectureError: the architecture is not recognised.

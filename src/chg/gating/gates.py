@@ -1,4 +1,4 @@
-"""Gate matrices: the one thing this project learns, and the file it lives in.
+"""Gate matrices, and the files that they are kept in.
 
 A gate matrix holds one value in [0, 1] per query head, stored as logits:
 `gates = sigmoid(logits)` (paper, section 3). Fitting keeps them inside [-LOGIT_BOUND, LOGIT_BOUND].
@@ -30,7 +30,7 @@ LOGIT_BOUND = 4.0
 
 
 class GateCounts(NamedTuple):
-    """How many gates of a matrix are above `OPEN_ABOVE`, below `CLOSED_BELOW`, and between."""
+    """Counts of gates above `OPEN_ABOVE`, below `CLOSED_BELOW`, and between."""
 
     open: int
     closed: int
@@ -60,7 +60,7 @@ class HeadGates:
 
     @property
     def values(self) -> Float[Tensor, "layer head"]:
-        """The gates themselves, in [0, 1]."""
+        """Gates, in [0, 1]."""
         return torch.sigmoid(self.logits)
 
     @property
@@ -75,12 +75,12 @@ class HeadGates:
 
     @property
     def exists(self) -> Bool[Tensor, "layer head"]:
-        """Which entries are heads: all of them, unless layers differ in their heads."""
+        """Entries that are heads: all of them, unless layers differ in their heads."""
         return ~self.logits.isnan()
 
     @property
     def thresholded(self) -> Float[Tensor, "layer head"]:
-        """Gates applied as a verdict: 1 from `VERDICT_THRESHOLD` on, 0 below (METHOD.md)."""
+        """Gates cut at `VERDICT_THRESHOLD`, 1 from there on (docs/method.md#verdicts)."""
         verdict = (self.values >= VERDICT_THRESHOLD).float()
         return verdict.masked_fill(~self.exists, torch.nan)
 

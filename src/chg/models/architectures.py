@@ -1,9 +1,9 @@
-"""Where a model's attention heads are: known layouts (`layouts.py`), else a structural probe.
+"""Search for a model's attention heads: known layouts (`layouts.py`), else a structural probe.
 
 A head exists only *before* the attention output projection: its output is one slice of that
-projection's input. So all this module has to find is, per layer, the projection and the number of
-heads that share its input (METHOD.md, Gates). Sizes are read from the projection itself, because
-`hidden_size` is wrong wherever a configuration sets `head_dim` on its own.
+projection's input (docs/method.md#gates). So all this module has to find is, per layer, the
+projection and the number of heads that share its input. Sizes are read from the projection itself,
+because `hidden_size` is wrong wherever a configuration sets `head_dim` on its own.
 
 1. Find the stacks of layers: the `ModuleList`s of the text decoder that have attention in them;
    one, in nearly every model.
@@ -96,7 +96,7 @@ def _module_lists(model: nn.Module) -> list[list[tuple[str, nn.ModuleList]]]:
 def _rows(
     config: Any, path: str, layers: nn.ModuleList, layout: Layout | None
 ) -> list[_Found | None]:
-    """What each row of a stack's gate matrix gates, under full paths; None has no heads."""
+    """List what each row of a stack's gate matrix gates, under full paths; None has no heads."""
     rows: list[_Found | None] = []
     for i, layer in enumerate(layers):
         found = [] if _is_headless(config, i, len(layers)) else _locate(layer, layout)
@@ -120,7 +120,7 @@ def _refuse_others(model: nn.Module, sites: list[HeadSite]) -> None:
 
 
 def _is_headless(config: Any, layer: int, num_layers: int) -> bool:
-    """Whether the configuration says that a layer has no softmax attention."""
+    """Read off the configuration whether a layer has no softmax attention."""
     types = getattr(config, "layer_types", None)
     if not isinstance(types, (list, tuple)) or len(types) != num_layers:
         return False

@@ -11,43 +11,43 @@ from chg.models.layouts import TEXT_DECODERS
 
 
 def is_encoder_decoder(model: nn.Module) -> bool:
-    """Whether the model reads its input with an encoder, and so is no decoder over text alone."""
+    """Tell a model that reads its input with an encoder, and so is no decoder over text alone."""
     configs = (getattr(model, "config", None), text_config(model))
     return any(bool(getattr(config, "is_encoder_decoder", False)) for config in configs)
 
 
 def text_decoder(model: Any) -> Any:
-    """The part of a model that runs on text alone: the model itself, unless it needs an image."""
+    """Take the part of a model that runs on text alone: all of it, unless it needs an image."""
     model_type = getattr(getattr(model, "config", None), "model_type", "")
     return getattr(model, TEXT_DECODERS.get(model_type, ""), model)
 
 
 def architecture_name(model: nn.Module) -> str:
-    """The configuration's `model_type`, or the class name where there is none."""
+    """Read the configuration's `model_type`, or the class name where there is none."""
     return str(getattr(text_config(model), "model_type", type(model).__name__))
 
 
 def input_device(model: nn.Module) -> torch.device:
-    """The device token ids go to: that of the input embedding."""
+    """Find the device that token ids go to: that of the input embedding."""
     device: torch.device = model.get_input_embeddings().weight.device  # type: ignore[operator]
     return device
 
 
 def model_name(model: nn.Module) -> str:
-    """The name the model was loaded by, or its class where it was not loaded."""
+    """Name the model as it was loaded, or by its class where it was not loaded."""
     name = getattr(getattr(model, "config", None), "_name_or_path", "")
     return str(name) or type(model).__name__
 
 
 def text_config(model: nn.Module) -> Any:
-    """The configuration of the model's text decoder."""
+    """Read the configuration of the model's text decoder."""
     config = getattr(model, "config", None)
     get_text_config = getattr(config, "get_text_config", None)
     return get_text_config(decoder=True) if callable(get_text_config) else config
 
 
 def describe_model(model: nn.Module) -> dict[str, Any]:
-    """Name, revision (the commit it resolved to), architecture and dtype."""
+    """Describe a model: name, revision (the commit it resolved to), architecture and dtype."""
     config = getattr(model, "config", None)
     return {
         "model": model_name(model),

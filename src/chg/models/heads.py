@@ -15,7 +15,7 @@ from chg.errors import ArchitectureError
 
 @dataclass(frozen=True)
 class HeadSite:
-    """The heads of one layer: the projection they feed, and how they share its input."""
+    """Heads of one layer: the projection that they feed, and their shares of its input."""
 
     layer: int
     path: str
@@ -28,7 +28,7 @@ class HeadSite:
     """Groups of neighbouring query heads that share keys and values; all heads, if none do."""
 
     def per_head(self, value: Tensor) -> Float[Tensor, "batch *pos head head_dim"]:
-        """The input of the projection, one slice per head (a view).
+        """Split the input of the projection into one slice per head (a view).
 
         Raises:
             ArchitectureError: it is of another width.
@@ -78,7 +78,7 @@ class HeadSites:
     def per_head(
         self, gates: Float[Tensor, "*batch layer unit"]
     ) -> Float[Tensor, "*batch layer head"]:
-        """Gates of heads as they are; gates of groups as one per head (0 where there is none)."""
+        """Turn gates of groups into one per head, 0 where there is none; keep gates of heads."""
         if tuple(gates.shape[-2:]) == self.shape:
             return gates
         heads = gates.new_zeros(*gates.shape[:-2], *self.shape)
@@ -89,7 +89,7 @@ class HeadSites:
         return heads
 
     def existing(self, unit: Unit = "head") -> Bool[Tensor, "layer unit"]:
-        """Which entries of the gate matrix are heads (groups); all of them, in most models."""
+        """Entries of the gate matrix that are heads (groups); all of them, in most models."""
         shape = self.shape if unit == "head" else self.group_shape
         exists = torch.zeros(shape, dtype=torch.bool)
         for site in self.sites:

@@ -1,4 +1,4 @@
-"""What is known of model families: where their heads are, by name, and which have none to gate.
+"""Layouts of model families: the names that lead to their heads, and families without any.
 
 Data alone; `architectures.py` reads it. Users add to it with `register_architecture`.
 """
@@ -41,7 +41,7 @@ PROBED_ATTENTION = (
     "shared_transf.self_attn",
     "",
 )
-"""Where attention modules are found in layers; the empty name is the layer itself."""
+"""Names of attention modules in layers; the empty name is the layer itself."""
 
 PROBED_PROJECTION = (
     "o_proj",
@@ -61,7 +61,7 @@ OTHER_TOWERS = ("vision", "image", "visual", "audio", "speech", "protein", "conn
 """Parts of the paths of stacks that are not the text decoder, looked at last."""
 
 NOT_DECODING = (*OTHER_TOWERS, "encoder_attn", "crossattention", "gated_cross_attn")
-"""Where attention is that looks at something else than the text."""
+"""Parts of the paths of attention that looks at something else than the text."""
 
 NO_HEADS = ("linear", "mamba", "conv", "recurrent", "moe", "mlp")
 """Parts of the names in a configuration's `layer_types` of layers without softmax attention."""
@@ -96,7 +96,7 @@ _registered: dict[str, Layout] = {}
 
 
 def register_architecture(model_type: str, *, attention: str, projection: str) -> None:
-    """Say where the heads of a model family are; overrides the table and the probe.
+    """Register the place of a model family's heads; overrides the table and the probe.
 
     Args:
         model_type: `model.config.model_type` of the family.
@@ -110,11 +110,11 @@ def register_architecture(model_type: str, *, attention: str, projection: str) -
 
 
 def known_layout(model_type: str) -> Layout | None:
-    """The layout registered for a model type, or the table's; others are probed for."""
+    """Look up the layout registered for a model type, or the table's; others are probed for."""
     return _registered.get(model_type) or LAYOUTS.get(model_type)
 
 
 def reason_against(model_type: str) -> str | None:
-    """Why the heads of this model type cannot be gated, if that is known."""
+    """Look up why the heads of this model type cannot be gated, if that is known."""
     reasons = {**NOT_TEXT_DECODERS, **UNSUPPORTED}
     return None if model_type in _registered else reasons.get(model_type)

@@ -11,16 +11,16 @@ from torch import nn
 from chg.errors import ArchitectureError
 from chg.models.describe import input_device
 
-_resting = ExitStack()
+_disabled = ExitStack()
 _users = 0
 
 
 @contextmanager
 def uncompiled() -> Iterator[None]:
-    """Run whatever was compiled as plain Python, until the last of these contexts is left.
+    """Disable torch.compile while hooks are attached: compiled graphs ignore new hooks.
 
-    They may be left in any order. What was compiled before is used again afterwards, and nothing is
-    compiled inside, so no graph ever holds a hook.
+    Contexts nest, and may be left in any order. Compiled code is used again after the last, and
+    nothing is compiled inside, so no graph holds a hook.
 
     Raises:
         ArchitectureError: compiled code is running already.
@@ -30,7 +30,7 @@ def uncompiled() -> Iterator[None]:
         try:
             if torch.compiler.is_compiling():
                 raise RuntimeError  # as the next line does in code that was not traced
-            _resting.enter_context(torch.compiler.set_stance("force_eager"))
+            _disabled.enter_context(torch.compiler.set_stance("force_eager"))
         except RuntimeError as error:
             raise ArchitectureError(
                 "gates cannot be attached inside a compiled function; call it under gates instead"
@@ -41,7 +41,7 @@ def uncompiled() -> Iterator[None]:
     finally:
         _users -= 1
         if _users == 0:
-            _resting.close()
+            _disabled.close()
 
 
 @contextmanager
@@ -90,7 +90,7 @@ def matmul_dtype(model: nn.Module, dtype: torch.dtype) -> Iterator[None]:
 
 
 def _multiplies(module: nn.Module) -> bool:
-    """Whether a module's weights are matrices that activations are multiplied with."""
+    """Tell modules whose weights are matrices that activations are multiplied with."""
     if isinstance(module, nn.Embedding):
         return False
     return any(weight is not None and weight.dim() > 1 for weight in module._parameters.values())

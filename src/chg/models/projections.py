@@ -1,4 +1,4 @@
-"""Which layer an output projection runs for, and what enters it."""
+"""Projections that layers share, and the heads that enter a projection."""
 
 from __future__ import annotations
 
@@ -14,48 +14,48 @@ from chg.models.heads import HeadSite, HeadSites
 
 
 class SharedProjection:
-    """Which layer a projection runs for: layers of Zamba-2 share one, and take turns."""
+    """Projection with the layers that it runs for: those of Zamba-2 share one, and take turns."""
 
     def __init__(self) -> None:
         self._sites: list[HeadSite] = []
         self._uses = 0
 
     def add(self, site: HeadSite) -> None:
-        """One more layer that uses the projection."""
+        """Add a layer that uses the projection."""
         self._sites.append(site)
 
     @property
     def shared(self) -> bool:
-        """Whether several layers do."""
+        """True where several layers use the projection."""
         return len(self._sites) > 1
 
     def next(self) -> HeadSite:
-        """The heads of the layer that uses it now."""
+        """Return the heads of the layer whose turn it is."""
         site = self._sites[self._uses % len(self._sites)]
         self._uses += 1
         return site
 
     def restart(self, *_: Any) -> None:
-        """Before each forward pass of the model; one before may have failed half-way."""
+        """Start over before a forward pass of the model; one before may have failed half-way."""
         self._uses = 0
 
 
 def shared_projections(sites: HeadSites) -> dict[nn.Module, SharedProjection]:
-    """Every projection, and the layers that use it."""
-    turns: dict[nn.Module, SharedProjection] = {}
+    """Map every projection to the layers that use it."""
+    projections: dict[nn.Module, SharedProjection] = {}
     for site in sites:
-        turns.setdefault(site.projection, SharedProjection()).add(site)
-    return turns
+        projections.setdefault(site.projection, SharedProjection()).add(site)
+    return projections
 
 
 @torch.no_grad()
 def record_heads(
     model: nn.Module, sites: HeadSites, inputs: Mapping[str, Tensor]
 ) -> dict[int, list[Float[Tensor, "batch pos width"]]]:
-    """What enters every projection in one plain pass, before any gates of its own layer.
+    """Record the input of every projection in one plain pass, before gates of its own layer.
 
-    By layer, and there in the order of use; most models use a projection once. Where that is known
-    the pass ends at the last one, so that no logits are made.
+    By layer, and there in the order of use; most models use a projection once. Where that is known,
+    the pass ends at the last projection, so that no logits are made.
     """
     entering: dict[int, list[Tensor]] = {site.layer: [] for site in sites}
     with ExitStack() as hooks:

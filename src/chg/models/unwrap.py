@@ -1,4 +1,4 @@
-"""The stock model inside what other packages make of it.
+"""Stock models inside the wrappings of other packages.
 
 Recognised by where its class comes from, so that none of these packages is ever imported.
 """
@@ -14,20 +14,20 @@ from chg.errors import ArchitectureError
 
 @runtime_checkable
 class Envoy(Protocol):
-    """What nnsight makes of a model; no module itself."""
+    """Wrapping that nnsight puts around a model; no module itself."""
 
     _module: nn.Module
 
 
 AnyModel: TypeAlias = nn.Module | Envoy
-"""A stock model, or one that `stock_model` can take out of its wrapping."""
+"""A stock model, or one that `unwrap_model` can take out of its wrapping."""
 
 
 def unwrap_model(model: AnyModel) -> nn.Module:
-    """The module that runs inside a compiled model, a TransformerBridge or an nnsight model.
+    """Take the module that runs inside a compiled model, a TransformerBridge or an nnsight model.
 
-    Gates on it are felt through the wrapping, which runs these same modules. Any other model,
-    those of peft among them, comes back as it is.
+    Gates on that module are felt through the wrapping, which runs the same modules. Any other
+    model, those of peft among them, comes back as it is.
 
     Raises:
         ArchitectureError: there is no stock model to be had, and the message says what to pass.

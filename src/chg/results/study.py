@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from chg.config import StudyConfig, Unit, head_label
 from chg.errors import ResultsError
-from chg.files import read_json
+from chg.files import MANIFEST, read_json
 from chg.results.agreement import Agreement
 from chg.results.causal import CausalCurve, Correlation, read_checks
 from chg.results.stages import STAGES, LogitsOfStudy, Stage
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 CONFIG = "config.yaml"
-MANIFEST = "manifest.json"
 GATES = "gates.safetensors"
 METRICS = "metrics.jsonl"
 CHECKS = "checks.json"

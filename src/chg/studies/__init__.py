@@ -1,12 +1,10 @@
 """Studies: many fits, one folder, a report; resumable."""
 
-from chg.studies.folder import require_usable
 from chg.studies.run import study
 from chg.studies.validation import Validation, validate
 
 __all__ = [
     "Validation",
-    "require_usable",
     "study",
     "validate",
 ]

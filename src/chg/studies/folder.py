@@ -1,4 +1,4 @@
-"""The folder of a study: what is in it when done, and what a killed run goes on from.
+"""Folder of a study: its files when it is done, and those that a killed run goes on from.
 
 `config.yaml`, `manifest.json`, `gates.safetensors`, `metrics.jsonl`, `heads.csv`, `heads.parquet`,
 `checks.json`, `report.html` and `figures/` are the study. `unfinished/` holds finished stages, the
@@ -18,9 +18,17 @@ import yaml
 from safetensors.torch import save_file
 from torch import Tensor
 
-from chg.errors import ConfigError, OutputError
-from chg.files import atomic_path, ensure_folder, read_json, read_tensors, write_json
-from chg.results import CONFIG, MANIFEST, METRICS
+from chg.errors import ConfigError
+from chg.files import (
+    MANIFEST,
+    atomic_path,
+    ensure_folder,
+    read_json,
+    read_tensors,
+    require_usable_folder,
+    write_json,
+)
+from chg.results import CONFIG, METRICS
 
 FORMAT_VERSION = 1
 UNFINISHED = "unfinished"
@@ -33,7 +41,7 @@ OF_ONE_RUN = {"out", "resume", "quiet"}
 
 
 class StudyFolder:
-    """A study's files while it runs.
+    """Files of a study while it runs.
 
     Args:
         path: the folder.
@@ -48,7 +56,7 @@ class StudyFolder:
     def __init__(self, path: str | Path, manifest: Mapping[str, Any], *, resume: bool) -> None:
         self.path = Path(path)
         begun = self.path / MANIFEST
-        require_usable(path, resume=resume)
+        require_usable_folder(path, resume=resume)
         if begun.is_file():
             _require_same(read_json(begun), manifest, self.path)
         self.manifest = manifest
@@ -61,7 +69,7 @@ class StudyFolder:
 
     @property
     def finished(self) -> bool:
-        """Whether the study is done."""
+        """True once the study is done."""
         return bool(read_json(self.path / MANIFEST).get("status") == "complete")
 
     @property
@@ -80,7 +88,7 @@ class StudyFolder:
             save_file(dict(tensors), temporary, metadata={"notes": json.dumps(notes)})
 
     def kept(self, name: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-        """What was put aside under that name, with its notes."""
+        """Read what was put aside under a name, with its notes; None if nothing was."""
         path = self.path / UNFINISHED / f"{name}.safetensors"
         return read_tensors(path) if path.is_file() else None
 
@@ -89,33 +97,12 @@ class StudyFolder:
         (self.path / UNFINISHED / f"{name}.safetensors").unlink(missing_ok=True)
 
     def finish(self, manifest: Mapping[str, Any]) -> None:
-        """Call the study done."""
+        """Mark the study as done."""
         write_json(
             self.path / MANIFEST,
             {"format_version": FORMAT_VERSION, "status": "complete", **manifest},
         )
         shutil.rmtree(self.path / UNFINISHED, ignore_errors=True)
-
-
-def require_usable(path: str | Path, *, resume: bool) -> None:
-    """See that a study can go there, before anything is loaded.
-
-    Raises:
-        OutputError: it holds something that is no study to go on with.
-    """
-    path = Path(path)
-    if not path.exists():
-        return
-    # A run killed at its first file leaves a hidden one.
-    if path.is_dir() and all(file.name.startswith(".") for file in path.iterdir()):
-        return
-    if not resume:
-        raise OutputError(
-            f"{path} exists already and is never overwritten; choose another --out, or go on with "
-            "--resume"
-        )
-    if not (path / MANIFEST).is_file():
-        raise OutputError(f"{path} holds no study to go on with; choose another --out")
 
 
 def _require_same(before: Mapping[str, Any], now: Mapping[str, Any], path: Path) -> None:
@@ -137,14 +124,14 @@ def _require_same(before: Mapping[str, Any], now: Mapping[str, Any], path: Path)
 
 
 def _write_config(path: Path, settings: Mapping[str, Any]) -> None:
-    """Settings as `chg study --config` reads them."""
+    """Write settings as `chg study --config` reads them."""
     kept = {name: value for name, value in settings.items() if name not in OF_ONE_RUN}
     with atomic_path(path) as temporary:
         temporary.write_text(yaml.safe_dump(kept, sort_keys=False), encoding="utf-8")
 
 
 def flush(file: Any) -> int:
-    """Bring a file to the disk; its size."""
+    """Bring a file to the disk, and return its size."""
     file.flush()
     os.fsync(file.fileno())
     return int(file.tell())

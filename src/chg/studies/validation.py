@@ -12,7 +12,7 @@ from torch import Tensor
 from chg.ablation import causal_check, estimate_scores, individual_scores
 from chg.config import StudyConfig
 from chg.data import TokenData
-from chg.engine import Evaluate
+from chg.engine import Evaluate, EvaluationOptions
 from chg.errors import ConfigError, GateError
 from chg.gating import prepare
 from chg.models import AnyModel, find_head_sites, unwrap_model
@@ -93,9 +93,8 @@ def measure_effects(rows: ResumableEvaluation, exists: Bool[Tensor, "layer head"
     """Ablate every head alone with all others open, and estimate the same from gradients."""
     baseline = torch.ones(exists.shape)
     scores, errors = individual_scores(rows.score, "ablation", baseline, exists)
-    estimate, _ = estimate_scores(
-        rows.model, rows.data, baseline, batch_size=rows.batch_size, reference=rows.reference
-    )
+    options = EvaluationOptions(rows.batch_size)
+    estimate, _ = estimate_scores(rows.model, rows.data, baseline, options, rows.reference)
     return Effects(scores, errors, np.where(exists.numpy(), estimate.numpy(), np.nan))
 
 
