@@ -156,6 +156,11 @@ def test_public_names_stand_on_reference_pages() -> None:
         assert resolve(path.split(".")[1:]) is getattr(chg, name)
 
 
+def test_documented_verbs_are_those_that_there_are() -> None:
+    text = (ROOT / "docs" / "how-to" / "command-line.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| `chg (\w+)`", text, re.M) == list(VERBS)
+
+
 def test_the_site_needs_no_network() -> None:
     site = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
     assert site["theme"]["font"] is False
