@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -241,6 +243,30 @@ def test_validation_of_another_model_is_refused(uninterrupted: Path) -> None:
     checked = validate(planted_model(), found, copy_rows(40, 5), show_progress=False)
     for own, again in zip(found.checks, checked.checks, strict=True):
         assert np.allclose(own.difference, again.difference, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["mean", "resample"])
+def test_validation_replaces_heads_as_the_study_did(kind: str) -> None:
+    """The same rows, drawn and averaged as in the study, give the study's own check."""
+    model, data, held_out = make_model("llama_grouped"), ragged_data(), ragged_data(3)
+    small = {**SMALL, "seeds": 2, "max_steps": 4, "check_points": 2, "check_seeds": 1}
+    finished = study(model, data, held_out=held_out, ablation=kind, **small)
+    reference = data if kind == "mean" else None
+    checked = validate(
+        model, finished, held_out, reference=reference, seeds=1, points=2, show_progress=False
+    )
+    for before, again in zip(finished.checks, checked.checks, strict=True):
+        assert np.allclose(before.difference, again.difference, atol=1e-6)
+    zeroed = replace(finished, manifest=zero_ablation(finished.manifest))
+    other = validate(model, zeroed, held_out, seeds=1, points=2, show_progress=False)
+    assert not np.allclose(other.checks[0].difference, checked.checks[0].difference, atol=1e-6)
+    if kind == "mean":
+        with pytest.raises(ConfigError, match="give those rows as reference"):
+            validate(model, finished, held_out, show_progress=False)
+
+
+def zero_ablation(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    return {**manifest, "configuration": {**manifest["configuration"], "ablation": "zero"}}
 
 
 def test_a_study_under_means_and_of_groups() -> None:
