@@ -32,7 +32,7 @@ from packaging.version import Version
 
 ROOT = Path(__file__).resolve().parents[1]
 CONSTRAINTS = ROOT / "constraints.txt"
-WITHOUT_TORCH = {"pyyaml", "tyro"}
+WITHOUT_TORCH = {"numpy", "pyyaml", "tyro"}
 """Dependencies that printing the help of every verb takes."""
 STAMP = "dependencies.txt"
 """File in an environment that says what was installed."""
