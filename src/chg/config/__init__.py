@@ -1,4 +1,9 @@
-"""Settings of every command."""
+"""Settings of all jobs, as frozen dataclasses: defaults < YAML file < flags.
+
+The text under a field is its help on the command line. The same objects serve Python, YAML and the
+command line; each validates itself once, when it is made. Nothing heavy is imported here, so that
+`--help` answers at once.
+"""
 
 from chg.config.ablation import AblationConfig, AnalysisConfig
 from chg.config.choices import (

@@ -1,9 +1,4 @@
-"""Every setting of every command, as frozen dataclasses: defaults < YAML file < flags.
-
-The text under a field is its help on the command line. The same objects serve Python, YAML and the
-command line; each validates itself once, when it is made. Nothing heavy is imported here, so that
-`--help` answers at once.
-"""
+"""Settings of fits: alone, and of contrastive ones."""
 
 from __future__ import annotations
 

@@ -31,6 +31,7 @@ from torch.utils.hooks import RemovableHandle
 
 from chg.config import Recompute
 from chg.engine.activations import cheaper_activations
+from chg.engine.recompute import find_mlps
 from chg.engine.state import (
     Outputs,
     PassOrder,
@@ -40,7 +41,6 @@ from chg.engine.state import (
     at_positions,
     first_output,
 )
-from chg.errors import ConfigError
 from chg.gating import scale_heads
 from chg.models import HeadSite, HeadSites
 
@@ -98,7 +98,7 @@ class PartialForward:
             ):
                 self._patch(module, forward)
             if self.recompute == "mlp":
-                for mlp in self._mlps():
+                for mlp in find_mlps(self.model, self.sites):
                     self._patch(mlp, self._recomputed(mlp.forward))
             for site in self.sites:
                 if self.inside:
@@ -243,29 +243,6 @@ class PartialForward:
         finally:
             running.stop_at = None
         raise AssertionError("the projection was not run")
-
-    def _mlps(self) -> set[nn.Module]:
-        """Find the largest part of each layer that holds no attention of it.
-
-        Raises:
-            ConfigError: a layer has no such part.
-        """
-        mlps = set()
-        for site in self.sites:
-            parts = [
-                part
-                for part in self.sites.layers[site.layer].children()
-                if all(module is not site.attention for module in part.modules())
-            ]
-            sizes = {part: sum(p.numel() for p in part.parameters()) for part in parts}
-            largest = max(parts, key=lambda part: sizes[part], default=None)
-            if largest is None or sizes[largest] * 2 < sum(sizes.values()):
-                raise ConfigError(
-                    f"the layers of {type(self.model).__name__} hold no MLP of their own; use "
-                    "--recompute layer"
-                )
-            mlps.add(largest)
-        return mlps
 
     def _recomputed(self, original: Callable[..., Any]) -> Callable[..., Any]:
         def forward(*args: Any, **kwargs: Any) -> Any:
