@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from chg.cli.fit import EXAMPLES
+from chg.cli.fit import Command as FitCommand
 from chg.cli.main import VERBS, main
+from chg.cli.parsing import parse_command
 from support.cli import loads_torch, run_chg
 
 
@@ -142,3 +145,32 @@ def test_dtype_is_the_precision_of_the_weights_and_the_line_names_screening(
     result = json.loads(Path("s.json").read_text())
     assert result["method"] == "screening"
     assert result["metadata"]["dtype"] == "float32"
+
+
+def test_only_the_users_word_runs_a_strangers_code(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = tmp_path / "settings.yaml"
+    settings.write_text("trust_remote_code: true\nmodel: none\n")
+    for verb in ("fit", "study", "ablate", "contrast", "inspect"):
+        assert "give --trust_remote_code" in refusal(capsys, verb, "--config", str(settings))
+    parsed = parse_command(
+        FitCommand, ["--config", str(settings), "--trust_remote_code"], "fit", EXAMPLES
+    )
+    assert parsed.model.trust_remote_code
+    settings.write_text("revision: --trust_remote_code\n")
+    parsed = parse_command(FitCommand, ["--config", str(settings)], "fit", EXAMPLES)
+    assert not parsed.model.trust_remote_code
+
+
+def test_a_studys_folder_does_not_turn_on_a_strangers_code(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    small = ["--seeds", "1", "--max_steps", "2", "--check_seeds", "0", "--eval_rows", "4"]
+    rows = ["--model", "builtin:tiny", "--dataset", "builtin:aba", "--limit", "8"]
+    assert main(["study", *rows, *small, "--out", str(run), "--quiet"]) == 0
+    manifest = json.loads((run / "manifest.json").read_text())
+    manifest["command"]["trust_remote_code"] = True
+    (run / "manifest.json").write_text(json.dumps(manifest))
+    assert "give --trust_remote_code" in refusal(capsys, "validate", str(run), "--quiet")

@@ -27,6 +27,10 @@ COMPLETION_FLAG = "--tyro-print-completion"
 SHELLS = ("bash", "zsh", "fish")
 
 
+TRUST = "--trust_remote_code"
+"""Flag that a file may not set: only the user's own word runs a stranger's code."""
+
+
 class UsageError(ConfigError):
     """The command line itself is wrong."""
 
@@ -43,7 +47,14 @@ def parse_command(
     """
     import tyro
 
-    arguments = [*_from_yaml(command, _config_file(arguments)), *arguments]
+    path = _config_file(arguments)
+    from_file = _from_yaml(command, path)
+    if TRUST in from_file and not {TRUST, TRUST.replace("_", "-")} & set(arguments):
+        raise ConfigError(
+            f"config file {path} asks to run code that comes with a model; if you trust its "
+            f"authors, give {TRUST} on the command line as well"
+        )
+    arguments = [*from_file, *arguments]
     doc = inspect.getdoc(command)
     captured = io.StringIO()
     try:
@@ -130,7 +141,7 @@ def _from_yaml(command: type, path: str | None) -> list[str]:
         if isinstance(value, bool):
             flags.append(f"--{name}" if value else f"--no_{name}")
         else:
-            flags += [f"--{name}", str(value)]
+            flags.append(f"--{name}={value}")
     return flags
 
 

@@ -92,7 +92,7 @@ def _study_command(settings: Mapping[str, Any] | None, check: CheckConfig) -> St
     """The command that made the study, with what is to be different now.
 
     Raises:
-        ConfigError: it was not made by `chg study`.
+        ConfigError: it was not made by `chg study`, or asks for code that the user does not trust.
     """
     from chg.cli.study_command import StudyCommand
 
@@ -102,6 +102,11 @@ def _study_command(settings: Mapping[str, Any] | None, check: CheckConfig) -> St
             "again; call chg.validate(model, study, rows) in Python"
         )
     named = dict(settings)
+    if named.get("trust_remote_code") and not check.trust_remote_code:
+        raise ConfigError(
+            f"the study in {check.run} ran code that comes with its model; if you trust its "
+            "authors, give --trust_remote_code"
+        )
     if check.eval_rows is not None:
         named["eval_rows"] = check.eval_rows
     if check.dataset is not None:

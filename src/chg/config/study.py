@@ -30,6 +30,9 @@ class CheckConfig:
     """Its configuration."""
     out: str | None = None
     """Folder for checks.json and the picture; `validation` inside the run if not given."""
+    trust_remote_code: bool = False
+    """Run model code that comes with the checkpoint, as the study did. Only for authors you
+    trust."""
 
     def __post_init__(self) -> None:
         if min(self.seeds, self.points, self.tolerance) <= 0 or (self.eval_rows or 1) < 1:
