@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from urllib.parse import quote
 from chg.cli.terminal import format_number, print_table, say
 from chg.files import ensure_writable
 from chg.fitting import ContrastResult
-from chg.results import ContrastFit, ContrastResults, ContrastRun, SideMetrics, mean_and_spread
+from chg.results import ContrastResults, ContrastRun, SideMetrics, mean_and_spread
 
 logger = logging.getLogger(__name__)
 
@@ -118,9 +118,9 @@ def _print_run(result: ContrastResult, *, both: bool) -> None:
     if best.unseen_retain is not None and best.unseen_forget is not None:
         _print_sides(unseen, best.unseen_retain, best.unseen_forget)
     if len(run.alphas) > 1:
-        _print_curve(seen, run, lambda fit: (fit.retain, fit.forget))
+        _print_curve(seen, run)
         if best.unseen_retain is not None:
-            _print_curve(unseen, run, lambda fit: (fit.unseen_retain, fit.unseen_forget))
+            _print_curve(unseen, run, unseen=True)
     say(f"gates: {result.gates.counts}")
     starts = run.at(best.alpha)
     at_alpha = f", at alpha {best.alpha:g}" if len(run.alphas) > 1 else ""
@@ -142,19 +142,15 @@ def _print_sides(title: str, retain: SideMetrics, forget: SideMetrics) -> None:
     print_table(title, ("", "before", "gated", "gates cut at 0.5"), rows)
 
 
-Measured = Callable[[ContrastFit], tuple[SideMetrics | None, SideMetrics | None]]
-
-
-def _print_curve(title: str, run: ContrastRun, measured: Measured) -> None:
-    """For each alpha the best start's accuracies, and the mean and spread of all starts'."""
+def _print_curve(title: str, run: ContrastRun, *, unseen: bool = False) -> None:
+    """Print for each alpha the best start's accuracies, and the mean and spread of all starts'."""
     rows = []
     for best in run.curve:
         row = [f"{best.alpha:g}"]
         for side in (0, 1):
-            starts = [measured(fit)[side] for fit in run.at(best.alpha)]
-            chosen = measured(best)[side]
-            assert chosen is not None
-            row += [f"{chosen.accuracy_after:.1%}", _over([start for start in starts if start])]
+            starts = [fit.sides(unseen=unseen)[side] for fit in run.at(best.alpha)]
+            chosen = best.sides(unseen=unseen)[side]
+            row += [f"{chosen.accuracy_after:.1%}", _over(starts)]
         rows.append(row)
     columns = ("alpha", "retain, best", "all starts", "forget, best", "all starts")
     print_table(f"accuracy, {title}", columns, rows)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import matplotlib
@@ -15,10 +15,8 @@ from chg.report.drawing import legend_below, plain
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from chg.results import ContrastFit, ContrastRun, SideMetrics
+    from chg.results import ContrastFit, ContrastRun
 
-Measured = Callable[["ContrastFit"], "tuple[SideMetrics | None, SideMetrics | None]"]
-"""Picks the metrics of the retain and the forget side of a fit."""
 PANEL = 4.2
 """Width of a panel, inches."""
 
@@ -28,18 +26,14 @@ def tradeoff(runs: Sequence[ContrastRun]) -> Figure:
 
     A point is a start; the line runs through the best start of each alpha.
     """
-    kinds: list[tuple[str, Measured]] = [
-        ("held-out rows", lambda fit: (fit.retain, fit.forget)),
-    ]
     task = runs[0].held_out_task
-    if task is not None:
-        kinds.append((f"task left out: {task}", lambda fit: (fit.unseen_retain, fit.unseen_forget)))
+    kinds = ["held-out rows", *([] if task is None else [f"task left out: {task}"])]
     figure = Figure(figsize=(PANEL * len(runs) + 0.6, PANEL * len(kinds) + 0.7))
     figure.set_layout_engine("constrained")
     panels = figure.subplots(len(kinds), len(runs), squeeze=False, sharex=True, sharey=True)
-    for row, (kind, measured) in zip(panels, kinds, strict=True):
+    for i, (row, kind) in enumerate(zip(panels, kinds, strict=True)):
         for axes, run in zip(row, runs, strict=True):
-            _panel(axes, run, measured)
+            _panel(axes, run, unseen=i == 1)
             direction = f"{'reversed' if run.reversed else 'as given'}, " if len(runs) > 1 else ""
             axes.set_title(f"{direction}{kind}", fontsize=10)
     for axes in panels[-1]:
@@ -50,11 +44,11 @@ def tradeoff(runs: Sequence[ContrastRun]) -> Figure:
     return figure
 
 
-def _panel(axes: Axes, run: ContrastRun, measured: Measured) -> None:
+def _panel(axes: Axes, run: ContrastRun, *, unseen: bool) -> None:
     colors = _colors(run.alphas)
     for fit in run.fits:
-        axes.scatter(*_point(fit, measured), s=26, color=colors[fit.alpha], alpha=0.75, zorder=3)
-    points = [_point(fit, measured) for fit in run.curve]
+        axes.scatter(*_point(fit, unseen), s=26, color=colors[fit.alpha], alpha=0.75, zorder=3)
+    points = [_point(fit, unseen) for fit in run.curve]
     axes.plot(*zip(*points, strict=True), color="#444444", linewidth=1.2, zorder=2)
     for fit, point in zip(run.curve, points, strict=True):
         axes.scatter(
@@ -67,10 +61,8 @@ def _panel(axes: Axes, run: ContrastRun, measured: Measured) -> None:
     plain(axes)
 
 
-def _point(fit: ContrastFit, measured: Measured) -> tuple[float, float]:
-    retain, forget = measured(fit)
-    assert retain is not None
-    assert forget is not None
+def _point(fit: ContrastFit, unseen: bool) -> tuple[float, float]:
+    retain, forget = fit.sides(unseen=unseen)
     return 1 - forget.kept, retain.kept
 
 

@@ -57,6 +57,18 @@ class ContrastFit:
     """The retain side of a task that was left out of fitting."""
     unseen_forget: SideMetrics | None = None
 
+    def sides(self, *, unseen: bool = False) -> tuple[SideMetrics, SideMetrics]:
+        """Metrics of the retain and the forget side, of seen tasks or of the one left out.
+
+        Raises:
+            ResultsError: no task was left out of fitting.
+        """
+        if not unseen:
+            return self.retain, self.forget
+        if self.unseen_retain is None or self.unseen_forget is None:
+            raise ResultsError("no task was left out of fitting, so there is none to compare with")
+        return self.unseen_retain, self.unseen_forget
+
     @property
     def merit(self) -> tuple[float, float]:
         """Sort key on seen tasks: the weaker of retaining and forgetting, then the objective."""
