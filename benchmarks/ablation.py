@@ -4,7 +4,7 @@
     python benchmarks/ablation.py --quick     # two layers, under a minute
 
 Both sides run in this process, in turns; CPU seconds, medians. The plain loop costs the same for
-every gate matrix: it is timed on three and scaled. chg takes rows one by one in slabs: it is timed
+every gate matrix: it is timed on three and scaled. chg fills passes row by row: it is timed
 on `--timed_rows` of them and scaled to `--rows`, but for rows that share something.
 """
 

@@ -9,7 +9,7 @@ import pytest
 
 from chg import load_data, load_prompts
 from chg.config.data import DataConfig
-from chg.data.loading import load_held_out
+from chg.data import TokenData, open_held_out, take_held_out
 from chg.errors import DataError
 from support.local_hub import SENTENCES
 from support.rows import scored_text
@@ -109,16 +109,24 @@ def test_limit_is_drawn_by_the_seed(files: Path, tokenizer) -> None:  # type: ig
     assert len(load_data(name, tokenizer, limit=0)) == 20
 
 
+def held_out_of(  # type: ignore[no-untyped-def]
+    config: DataConfig, data: TokenData, tokenizer, rows: int
+) -> tuple[TokenData, TokenData]:
+    """Rows to fit on and held-out rows, as a verb takes them."""
+    opened = open_held_out(config, rows=rows, seed=0)
+    return take_held_out(data, opened, tokenizer, rows=rows, seed=0)
+
+
 def test_held_out_rows(files: Path, hub: Path, tokenizer, monkeypatch) -> None:  # type: ignore[no-untyped-def]
     config = DataConfig(dataset=str(files / "rows.csv"))
     data = load_data(config, tokenizer)
-    fit, held_out = load_held_out(config, data, tokenizer, rows=64, seed=0)
+    fit, held_out = held_out_of(config, data, tokenizer, 64)
     assert (len(fit), len(held_out)) == (18, 2)
     assert not set(fit.rows) & set(held_out.rows)
     monkeypatch.chdir(hub)
     config = DataConfig()
     data = load_data(config, tokenizer)
-    fit, held_out = load_held_out(config, data, tokenizer, rows=4, seed=0)
+    fit, held_out = held_out_of(config, data, tokenizer, 4)
     assert fit is data
     assert (held_out.name, len(held_out)) == ("wikitext/wikitext-2-raw-v1:validation", 4)
 

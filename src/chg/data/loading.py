@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from chg.config import DataConfig
-from chg.data.rows import RawRows, open_held_out, open_prompts, open_rows, split_held_out
+from chg.data.rows import RawRows, open_prompts, open_rows, split_held_out
 from chg.data.tokens import TokenData, tokenize_pairs, tokenize_texts
 
 logger = logging.getLogger(__name__)
@@ -45,28 +45,12 @@ def load_data(
     return tokenize_rows(open_rows(dataset, seed), tokenizer)
 
 
-def load_held_out(
-    config: DataConfig, data: TokenData, tokenizer: Any, *, rows: int, seed: int
-) -> tuple[TokenData, TokenData]:
-    """Rows to fit on and held-out rows to measure on.
-
-    Held-out rows come from the `validation` split; where there is none (or it is what is being
-    fitted), the last tenth of the rows is held out of fitting.
-
-    Returns:
-        `(fitting rows, held-out rows)`, the latter at most `rows` many, drawn with the seed.
-
-    Raises:
-        DataError: there are too few rows to hold any out.
-    """
-    opened = open_held_out(config, rows=rows, seed=seed)
-    return take_held_out(data, opened, tokenizer, rows=rows, seed=seed)
-
-
 def take_held_out(
     data: TokenData, opened: RawRows | None, tokenizer: Any, *, rows: int, seed: int
 ) -> tuple[TokenData, TokenData]:
-    """Rows to fit on and held-out rows: those opened, or the last tenth of `data` if none are.
+    """Take rows to fit on and held-out rows: those opened, or the last tenth of `data` if none are.
+
+    Rows that were opened come from a `validation` split (`open_held_out`).
 
     Returns:
         `(fitting rows, held-out rows)`, the latter at most `rows` many, drawn with the seed.
