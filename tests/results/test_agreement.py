@@ -4,26 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
-from chg.results.agreement import (
-    agreement_of,
-    bootstrap_interval,
-    rank_correlation,
-    redundant_groups,
-)
-
-
-def test_bootstrap_interval_covers_the_mean_as_often_as_it_says() -> None:
-    samples = np.random.default_rng(1).normal(0.5, 0.1, (20, 1, 400))
-    low, high = bootstrap_interval(samples)
-    covered = ((low < 0.5) & (high > 0.5)).mean()
-    assert 0.88 <= covered <= 0.98  # percentiles of 20 values are a little narrow
-    low, high = bootstrap_interval(np.full((4, 1, 2), 0.3))
-    assert np.allclose([low, high], 0.3)
-    assert np.isnan(bootstrap_interval(samples[:1])[0]).all()
+from chg.results.agreement import agreement_of, rank_correlation
 
 
 def test_rank_correlation_leaves_out_what_is_no_number() -> None:
@@ -45,31 +28,3 @@ def test_agreement() -> None:
     assert [len(heads) for heads, _ in found.circuits] == [1, 2, 0]
     assert found.spearman["facilitation"][0, 0] == pytest.approx(1)
     assert np.isnan(found.spearman["facilitation"][0, 2])
-
-
-def test_redundant_pairs_and_triples() -> None:
-    """One of L0H0 and L0H1 is always open, one of L1H0 to L1H2, and L0H3 comes and goes."""
-    rng = np.random.default_rng(0)
-    removal = np.full((8, 2, 4), 0.02)
-    for seed in range(8):
-        removal[seed, 0, seed % 2] = 0.9
-        removal[seed, 1, seed % 3] = 0.9
-    removal[:, 0, 3] = rng.random(8) > 0.5
-    removal[:, 1, 3] = 0.9
-    groups = redundant_groups(removal, removal > 0.7)
-    assert groups[0].heads == ((0, 0), (0, 1))
-    assert groups[0].open_share == (0.5, 0.5)
-    assert groups[1].heads == ((1, 0), (1, 1), (1, 2))
-    assert not redundant_groups(removal[:1], removal[:1] > 0.7)
-
-
-@given(st.integers(1, 6), st.integers(0, 10_000))
-def test_groups_are_never_all_closed_and_no_head_is_spare(seeds: int, seed: int) -> None:
-    removal = np.random.default_rng(seed).random((seeds, 2, 3))
-    taken: set[tuple[int, int]] = set()
-    for group in redundant_groups(removal, removal > 0.7):
-        opened = np.stack([removal[:, a, b] >= 0.5 for a, b in group.heads])
-        assert opened.any(0).all()
-        assert (opened & (opened.sum(0) == 1)).any(1).all()
-        assert not taken & set(group.heads)
-        taken |= set(group.heads)

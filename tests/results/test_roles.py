@@ -7,16 +7,24 @@ import pytest
 import torch
 
 from chg.errors import GateError
-from chg.results.roles import classify_heads, role_over_seeds, role_shares
+from chg.results.roles import (
+    classify_heads,
+    gates_moved,
+    in_family,
+    role_over_seeds,
+    seeds_for,
+)
 
 
 def test_roles() -> None:
-    plus = torch.tensor([[0.9, 0.9, 0.1, 0.5, 0.1]])
-    minus = torch.tensor([[0.9, 0.1, 0.1, 0.1, 0.9]])
+    plus = torch.tensor([[0.9, 0.9, 0.1, 0.5, 0.1, 0.9, 0.5]])
+    minus = torch.tensor([[0.9, 0.1, 0.1, 0.1, 0.9, 0.5, 0.5]])
     taxonomy = classify_heads(plus, minus)
-    assert taxonomy.roles.tolist() == [
-        ["facilitating", "irrelevant", "interfering", "undecided", "undecided"]
-    ]
+    in_part = ["facilitating in part", "interfering in part"]
+    assert taxonomy.roles[0].tolist() == [
+        "facilitating", "irrelevant", "interfering", in_part[1], "undecided", in_part[0],
+        "undecided",
+    ]  # fmt: skip
     assert np.allclose(taxonomy.facilitation, minus)
     assert np.allclose(taxonomy.interference, 1 - plus.numpy())
     assert np.allclose(taxonomy.irrelevance, (plus * (1 - minus)).numpy())
@@ -32,11 +40,32 @@ def test_roles_over_seeds_are_undecided_where_seeds_disagree() -> None:
     minus[:2, 0, 1] = high  # two of five
     roles = classify_heads(plus, minus).roles
     assert roles.shape == (5, 1, 4)
-    assert role_shares(roles)["facilitating"][0, 0] == pytest.approx(0.8)
+    assert seeds_for(roles, "facilitating")[0, 0] == 4
     together = role_over_seeds(roles, 0.8)
     assert together.tolist() == [["facilitating", "undecided", "interfering", ""]]
     assert role_over_seeds(roles, 0.9)[0, 0] == "undecided"
     assert role_over_seeds(roles, 0.6)[0, 1] == "irrelevant"
+
+
+def test_seeds_that_give_a_role_in_full_and_in_part_agree_on_it_in_part() -> None:
+    """A gate that rests at the threshold has a role, whichever side of it each seed is on."""
+    plus = torch.full((5, 1, 1), 0.95)
+    minus = torch.tensor([0.697, 0.703, 0.699, 0.702, 0.698]).view(5, 1, 1)
+    roles = classify_heads(plus, minus).roles
+    assert role_over_seeds(roles, 0.8)[0, 0] == "facilitating in part"
+    assert seeds_for(roles, "facilitating in part")[0, 0] == 5
+    assert seeds_for(roles, "facilitating")[0, 0] == 2
+    assert role_over_seeds(roles, 0.8, shows_task=False)[0, 0] == "undecided"
+    assert in_family(roles, "facilitation").all()
+
+
+def test_a_gate_that_still_moves_has_no_role_in_part() -> None:
+    plus, minus = torch.full((1, 1, 3), 0.95), torch.tensor([[[0.5, 0.5, 0.9]]])
+    before = torch.tensor([[[0.45, 0.65, 0.5]]])
+    moved = gates_moved(torch.logit(before), torch.logit(minus))
+    assert moved.tolist() == [[[False, True, True]]]
+    roles = classify_heads(plus, minus, moved=moved).roles
+    assert roles[0, 0].tolist() == ["facilitating in part", "undecided", "facilitating"]
 
 
 def test_thresholds_are_parameters() -> None:

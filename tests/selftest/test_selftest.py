@@ -147,7 +147,7 @@ def test_duplicates_that_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
     from chg.selftest.planted import planted_model
 
     roles = np.full((fixtures.SEEDS, 2, 4), "facilitating")
-    blind = SimpleNamespace(roles=roles, agreement=SimpleNamespace(redundant=()))
+    blind = SimpleNamespace(roles=roles, redundant=())
     monkeypatch.setattr(fixtures, "redundant_model", planted_model)
     monkeypatch.setattr(fixtures, "study", lambda *_, **__: blind)
     found = failing(monkeypatch, "ablating duplicate L0H0", "L0H", "just one", "redundant")
@@ -156,7 +156,7 @@ def test_duplicates_that_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
         "L0H0 facilitating, seeds": "6 of 6",
         "L0H2 facilitating, seeds": "6 of 6",
         "just one of the two, seeds": "0 of 6",
-        "redundant group": "none",
+        "redundant pair": "none",
     }
 
 

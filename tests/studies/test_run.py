@@ -60,9 +60,13 @@ def test_planted_roles_with_uncertainty(tmp_path: Path) -> None:
     for head, role in ROLES.items():
         row = table.loc[head]
         assert row[f"share_{role}"] == 1
+        assert row.seeds_in_role == 3
+        assert 0.4 < row.role_low < row.role_high == 1
+        assert row.disagrees == ""
         for score in SCORES:
-            ends = [row[f"{score}_{end}"] for end in ("min", "low", "mean", "high", "max")]
-            assert (np.diff(ends) > -1e-9).all()
+            for low, high in (("min", "max"), ("low", "high")):
+                ends = [row[f"{score}_{end}"] for end in (low, "mean", high)]
+                assert (np.diff(ends) > -1e-9).all()
         assert bool(row.any_facilitating) == bool(row.always_facilitating)
         assert bool(row.always_facilitating) == (role == "facilitating")
         assert row.lambda_low == 0.05
@@ -117,7 +121,7 @@ def test_exact_duplicates_are_any_and_never_always_facilitating() -> None:
         assert abs(table.ablation_score[head]) < 0.01 * single
         assert table.role[head] == "undecided"
     assert table.always_facilitating[SINGLE]
-    assert [group.heads for group in found.agreement.redundant] == [DUPLICATES]
+    assert [pair.heads for pair in found.redundant] == [DUPLICATES]
     assert len(found.agreement.circuits) == 2
     assert found.checks[-1].holds is None
     assert found.checks[-1].verdict.startswith("no head is interfering")

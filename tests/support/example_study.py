@@ -10,14 +10,16 @@ import torch
 from numpy.typing import NDArray
 
 from chg.report import Study
-from chg.results.agreement import Agreement, RedundantGroup
-from chg.results.causal import CausalCurve, Correlation
-from chg.results.roles import ROLES, classify_heads
+from chg.results.agreement import Agreement
+from chg.results.causal import CausalCurve, Checks, Correlation, GroupEffect
+from chg.results.heads_table import heads_table
+from chg.results.redundancy import RedundantPair
+from chg.results.roles import classify_heads, role_over_seeds
 from chg.results.stages import STAGES
-from chg.results.study_scores import PathScores
+from chg.results.study_scores import Effects, PathScores, StudyScores
 
 SCORES = ("facilitation", "irrelevance", "interference")
-NAMES = list(ROLES)
+AGREEMENT = 0.6
 PULLS = {"facilitating": (3.6, 3.2), "irrelevant": (3.5, -3.4), "interfering": (-3.0, -3.7)}
 """Role -> where retention and removal take its logit."""
 
@@ -57,8 +59,14 @@ def example_study(
         roles=roles,
         heads=table,
         metrics=_metrics(logits, seeds, steps, random),
-        checks=tuple(_check(score, by_seed[score], roles, random) for score in SCORES),
-        correlations=tuple(_correlations(table)),
+        proofs=Checks(
+            curves=tuple(_check(score, by_seed[score], roles, random) for score in SCORES),
+            correlations=tuple(_correlations(table)),
+            groups=(GroupEffect("facilitating", 3, -1.25, -1.4, -1.1, 0.12),),
+            redundant=(_redundant(layers - 1),),
+            proposed=5,
+            tolerance=0.125,
+        ),
         agreement=_agreement(by_seed, roles),
         path=_path(by_seed, gates, exists) if path else None,
     )
@@ -88,11 +96,6 @@ def _roles(gates: dict[Any, NDArray[Any]], seed: int) -> NDArray[Any]:
     return classify_heads(retention, removal).roles
 
 
-def _overall(roles: NDArray[Any]) -> NDArray[Any]:
-    shares = np.stack([(roles == name).mean(axis=0) for name in NAMES])
-    return np.where(shares.max(axis=0) > 0.5, np.array(NAMES)[shares.argmax(axis=0)], "undecided")
-
-
 def _heads(
     by_seed: dict[str, NDArray[np.float64]],
     roles: NDArray[Any],
@@ -101,29 +104,19 @@ def _heads(
     random: np.random.Generator,
     path: bool,
 ) -> pd.DataFrame:
-    layer, head = np.nonzero(exists)
-    columns: dict[str, Any] = {"layer": layer, "head": head, "role": _overall(roles)[exists]}
-    for score, values in by_seed.items():
-        values = values[:, exists].astype(float)
-        mean, half = values.mean(axis=0), 1.96 * values.std(axis=0) / np.sqrt(len(values))
-        columns[f"{score}_mean"] = mean
-        columns[f"{score}_low"] = np.clip(mean - half, values.min(axis=0), mean)
-        columns[f"{score}_high"] = np.clip(mean + half, mean, values.max(axis=0))
-        columns[f"{score}_min"], columns[f"{score}_max"] = values.min(axis=0), values.max(axis=0)
-    for role in PULLS:
-        columns[f"share_{role}"] = (roles == role).mean(axis=0)[exists]
-    for role in ("facilitating", "interfering"):
-        columns[f"any_{role}"] = columns[f"share_{role}"] > 0
-        columns[f"always_{role}"] = columns[f"share_{role}"] == 1
+    overall = role_over_seeds(roles, AGREEMENT)
     effect = np.select([truth == "facilitating", truth == "interfering"], [-1.0, 0.35], 0.0)
     scores = effect * random.gamma(1.5, 0.08, truth.shape) + random.normal(0, 0.004, truth.shape)
-    columns["ablation_score"] = scores[exists]
-    columns["ablation_stderr"] = (0.003 + 0.1 * np.abs(scores))[exists]
-    columns["estimate_score"] = (scores * random.normal(1, 0.2, truth.shape))[exists]
+    scores = np.where(exists, scores, np.nan)
+    errors = 0.003 + 0.1 * np.abs(scores)
+    estimate = scores * random.normal(1, 0.2, truth.shape)
+    effects = Effects(scores, errors, estimate, 128, 0.9 * scores, errors)
+    lambdas = {}
     if path:
-        columns["lambda_low"] = np.full(len(layer), 0.05)
-        columns["lambda_high"] = random.choice([0.1, 0.2, 0.5], len(layer))
-    return pd.DataFrame(columns)
+        high = random.choice([0.1, 0.2, 0.5], truth.shape)
+        lambdas = {"lambda_low": np.full(truth.shape, 0.05), "lambda_high": high}
+    of_seeds = StudyScores(by_seed, roles, torch.empty(0))
+    return heads_table(of_seeds, overall, effects, 0.1, lambdas)
 
 
 def _metrics(
@@ -186,7 +179,6 @@ def _agreement(by_seed: dict[str, NDArray[np.float64]], roles: NDArray[Any]) -> 
     sets = [set(one) for one in found]
     jaccard = np.array([[len(a & b) / max(len(a | b), 1) for b in sets] for a in sets])
     different = {one: tuple(i for i, f in enumerate(found) if f == one) for one in found}
-    last = roles.shape[1] - 1
     return Agreement(
         spearman={
             score: pd.DataFrame(values.reshape(len(values), -1).T).rank().corr().to_numpy()
@@ -194,8 +186,11 @@ def _agreement(by_seed: dict[str, NDArray[np.float64]], roles: NDArray[Any]) -> 
         },
         jaccard=jaccard,
         circuits=tuple(sorted(different.items(), key=lambda item: -len(item[1]))),
-        redundant=(RedundantGroup(((last, 0), (last, 1)), (1 / 3, 2 / 3)),),
     )
+
+
+def _redundant(layer: int) -> RedundantPair:
+    return RedundantPair(((layer, 0), (layer, 1)), (-0.01, -0.02), -0.9, -0.87, 0.05, 1e-9)
 
 
 def _path(
@@ -238,6 +233,15 @@ def _manifest(title: str, layers: int, heads: int, seeds: int) -> dict[str, Any]
         "device": "cpu",
         "times": {"fit": 74.2, "ablation": 21.9, "check": 8.4},
         "shape": [layers, heads],
+        "competence": {
+            "rows": 128,
+            "nll": 0.412,
+            "accuracy": 0.871,
+            "counted": "rows",
+            "exchanged_nll": 5.31,
+            "gain": 4.898,
+            "p_value": 1e-40,
+        },
         "unit": "head",
         "figures": {
             name: {

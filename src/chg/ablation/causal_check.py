@@ -4,6 +4,8 @@
    and to 0; the rest stays.
 2. The difference of the metric between the two must be negative for facilitation, about zero for
    irrelevance, and positive for interference until the heads of that role run out.
+3. *About zero* is tested as equivalence: it holds if the whole interval is within the tolerance,
+   fails if all of it is outside, and otherwise the rows are too few to say.
 """
 
 from __future__ import annotations
@@ -12,40 +14,64 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 from torch import Tensor
 
 from chg.ablation.scores import score_difference
+from chg.ablation.together import interval
 from chg.config import Head
 from chg.engine import Evaluate, SequenceScores
-from chg.results import ROLE_OF, SCORES, CausalCurve, StudyScores
+from chg.results import ROLE_OF, SCORES, CausalCurve, StudyScores, in_family
 
 EXPECTED = dict(zip(SCORES, ("negative", "zero", "positive"), strict=True))
-STANDARD_ERRORS = 1.96
-"""Half the width of a 95 % interval."""
+FEWEST_POINTS = 3
+"""Steps of a curve at least: one head, as many as have the role, all."""
 
 
 def causal_check(
-    evaluate: Evaluate, scores: StudyScores, *, seeds: int, points: int, tolerance: float
+    evaluate: Evaluate,
+    scores: StudyScores,
+    *,
+    seeds: int,
+    points: int,
+    tolerance: float | None,
 ) -> tuple[CausalCurve, ...]:
     """Toggle heads in order of every score, and read the curves.
 
     Args:
         evaluate: scores held-out rows under gate matrices.
         scores: G+, scores and roles of a study.
-        seeds: seeds that are checked, from the first on.
-        points: steps of a curve, about.
-        tolerance: difference that counts as about zero, as a share of the largest of any curve.
+        seeds: seeds that are checked, from the first on; fewer where the check would cost more
+            than ablating every head.
+        points: steps of a curve at most; fewer for the same reason.
+        tolerance: nats per token within which a difference counts as about zero; None where nothing
+            sets it.
     """
     retention = torch.sigmoid(scores.retention[:seeds])
-    measured = []
+    seeds, points = affordable(~retention[0].isnan(), len(retention), points)
+    curves = []
     for name in SCORES:
-        in_role = scores.roles[:seeds] == ROLE_OF[name]
+        in_role = in_family(scores.roles[:seeds], name)
         order = _Order(name, scores.by_name[name][:seeds], in_role)
-        measured.append(_measure(evaluate, retention, order, points))
-    span = max(float(np.abs(curve.difference).max()) for curve in measured)
-    return tuple(_read(curve, tolerance * span) for curve in measured)
+        curves.append(_read(_measure(evaluate, retention[:seeds], order, points), tolerance))
+    return tuple(curves)
+
+
+def affordable(exists: Bool[Tensor, "layer head"], seeds: int, points: int) -> tuple[int, int]:
+    """Lower the seeds and the points of a check to what ablating every head costs.
+
+    Ablating a head of layer `l` runs the layers from `l` on; a step of a curve runs all of them,
+    twice.
+
+    Returns:
+        The seeds and the points; at least one seed and `FEWEST_POINTS`.
+    """
+    layers = len(exists)
+    passes = float((exists.sum(1) * torch.arange(layers, 0, -1)).sum()) / layers
+    per_point = 2 * len(SCORES)
+    seeds = max(1, min(seeds, int(passes / (per_point * FEWEST_POINTS))))
+    return seeds, max(FEWEST_POINTS, min(points, int(passes / (per_point * seeds))))
 
 
 @dataclass(frozen=True)
@@ -79,8 +105,10 @@ class _Measured:
     heads: list[list[Head]]
     judged_at: int
     """Number of heads that have the role, or the nearest to it."""
-    at_role: tuple[float, float]
-    """Difference there, mean over seeds, and its standard error."""
+    value: float
+    """Difference there, mean over seeds and rows."""
+    bounds: tuple[float | None, float | None]
+    """Its 95 % interval over rows."""
 
 
 def _measure(
@@ -104,14 +132,19 @@ def _measure(
         [score_difference(after, before)[0] for after, before in zip(closed, opened, strict=True)]
     ).reshape(len(orders), len(counts))
     judged = slice(counts.tolist().index(wanted), None, len(counts))
-    value, error = score_difference(_mean(closed[judged]), _mean(opened[judged]))
-    at_role = (value, error or 0.0)
-    return _Measured(order, counts, difference, orders, wanted, at_role)
+    after, before = _mean(closed[judged]), _mean(opened[judged])
+    value, _ = score_difference(after, before)
+    return _Measured(order, counts, difference, orders, wanted, value, interval(after, before))
 
 
 def _counts(heads: int, points: int, wanted: int) -> NDArray[np.int64]:
     """Choose steps from 1 to all heads, closer together at first, with the one that is judged."""
     ladder = np.unique(np.geomspace(1, heads, min(points, heads)).round().astype(np.int64))
+    if wanted in ladder:
+        return ladder
+    inner = ladder[1:-1]  # the nearest step gives its place, so that a curve costs no more
+    if len(inner):
+        ladder = np.delete(ladder, 1 + int(np.abs(np.log(inner / wanted)).argmin()))
     return np.union1d(ladder, [wanted])
 
 
@@ -128,29 +161,21 @@ def _mean(scores: list[SequenceScores]) -> SequenceScores:
     return SequenceScores(sums, scores[0].correct, scores[0].counts)
 
 
-def _read(curve: _Measured, near_zero: float) -> CausalCurve:
+def _read(curve: _Measured, tolerance: float | None) -> CausalCurve:
     """Judge a curve at the number of heads that have the role."""
     score = curve.order.score
     expected, role = EXPECTED[score], ROLE_OF[score]
-    value, error = curve.at_role
-    low, high = value - STANDARD_ERRORS * error, value + STANDARD_ERRORS * error
-    holds: bool | None = {
-        "negative": bool(high < 0),
-        "positive": bool(low > 0),
-        "zero": bool(max(abs(low), abs(high)) <= near_zero),
-    }[expected]
-    numbers = f"{value:+.3f} nats per token (95 % interval {low:+.3f} to {high:+.3f})"
-    wanted = "about zero" if expected == "zero" else expected
     if curve.order.mean_in_role == 0:
         holds, verdict = None, f"no head is {role} in any seed that was checked"
     else:
+        holds, verdict = _verdict(curve, expected, tolerance)
         verdict = (
-            f"the first {curve.judged_at} heads by {score}, as many as are {role}, at 0 in "
-            f"place of 1: {numbers}; "
-            f"{wanted} was expected, and {'holds' if holds else 'does not hold'}"
+            f"the first {curve.judged_at} heads by {score}, as many as are {role} in full or in "
+            f"part, at 0 in place of 1: {verdict}"
         )
-        if expected == "zero":
-            verdict += f" (within {near_zero:.3f} counts as zero)"
+        if score == "irrelevance":
+            verdict = verdict.replace(" in full or in part", "")
+    low, high = curve.bounds
     return CausalCurve(
         score=score,
         expected=expected,
@@ -160,4 +185,31 @@ def _read(curve: _Measured, near_zero: float) -> CausalCurve:
         heads=tuple(tuple(heads) for heads in curve.heads),
         holds=holds,
         verdict=verdict,
+        judged_at=curve.judged_at,
+        value=curve.value,
+        low=low,
+        high=high,
+        tolerance=tolerance if expected == "zero" else None,
     )
+
+
+def _verdict(curve: _Measured, expected: str, tolerance: float | None) -> tuple[bool | None, str]:
+    """Compare a difference and its interval with the sign that is expected."""
+    value, (low, high) = curve.value, curve.bounds
+    wanted = "about zero" if expected == "zero" else expected
+    if low is None or high is None:
+        return None, f"{value:+.3f} nats per token; one row is too few to say"
+    numbers = f"{value:+.3f} nats per token (95 % interval {low:+.3f} to {high:+.3f})"
+    if expected == "zero" and tolerance is None:
+        return None, f"{numbers}; no facilitating heads set a tolerance (--check_tolerance does)"
+    edge = tolerance or 0.0
+    inside, outside = {
+        "negative": (high < 0, low > 0),
+        "positive": (low > 0, high < 0),
+        "zero": (-edge <= low and high <= edge, low > edge or high < -edge),
+    }[expected]
+    holds = True if inside else False if outside else None
+    words = {True: "holds", False: "does not hold", None: "the rows are too few to say"}[holds]
+    if expected == "zero":
+        words += f" (within {edge:.3f} counts as zero)"
+    return holds, f"{numbers}; {wanted} was expected: {words}"

@@ -7,7 +7,8 @@ sums (nats over tokens), so that rows of different lengths count as they do in t
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -54,12 +55,29 @@ def closed_in_turn(
     return matrices
 
 
+@dataclass(frozen=True)
+class ClosedAlone:
+    """Scores of every row with all heads at the baseline, and with each head closed alone."""
+
+    before: SequenceScores
+    after: Mapping[Head, SequenceScores]
+
+    def matrices(self, shape: tuple[int, ...]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Scores and their standard errors, `[layer, head]`, nats per token; NaN for no head."""
+        scores, errors = np.full((2, *shape), np.nan)
+        for head, ablated in self.after.items():
+            score, error = score_difference(ablated, self.before)
+            scores[head] = score
+            errors[head] = np.nan if error is None else error
+        return scores, errors
+
+
 def individual_scores(
     evaluate: Evaluate,
     name: str,
     baseline: Float[Tensor, "layer head"],
     exists: Bool[Tensor, "layer head"],
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+) -> ClosedAlone:
     """Ablate every head alone, all others at the baseline.
 
     Args:
@@ -67,15 +85,7 @@ def individual_scores(
         name: the measurement, as `evaluate` is to call it.
         baseline: gates that the other heads stay at.
         exists: entries of the gate matrix that are heads.
-
-    Returns:
-        Scores and their standard errors, `[layer, head]`, nats per token; NaN where no head is.
     """
     heads: list[Head] = [(layer, head) for layer, head in exists.nonzero().tolist()]
     before, *after = evaluate(name, closed_alone(baseline, heads))
-    scores, errors = np.full((2, *exists.shape), np.nan)
-    for head, ablated in zip(heads, after, strict=True):
-        score, error = score_difference(ablated, before)
-        scores[head] = score
-        errors[head] = np.nan if error is None else error
-    return scores, errors
+    return ClosedAlone(before, dict(zip(heads, after, strict=True)))

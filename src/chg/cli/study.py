@@ -52,19 +52,20 @@ def run(command: StudyCommand) -> None:
 
 
 def print_study(finished: Study) -> None:
-    """Print what the study found, in a few lines and a table."""
-    table = finished.heads
-    counts = table.role.value_counts()
-    say("roles: " + ", ".join(f"{count} {role}" for role, count in counts.items()))
-    shown = table.sort_values("ablation_score").head(SHOWN)
+    """Print what the study found in words, and the heads that ablation finds most important."""
+    for sentence in finished.findings:
+        say(sentence)
+    shown = finished.heads.sort_values("ablation_score").head(SHOWN)
     print_table(
         "most important heads by ablation (nats per token), scores over seeds",
-        ("head", "role", "ablation", "facilitation", "interference"),
+        ("head", "role", "seeds", "ablation", "q", "facilitation", "interference"),
         [
             (
                 finished.name(row.layer, row.head),
                 row.role,
+                f"{row.seeds_in_role}/{len(finished.seeds)}",
                 f"{row.ablation_score:+.4f}",
+                f"{row.ablation_q:.2g}",
                 *(
                     f"{mean:.2f} ({low:.2f}-{high:.2f})"
                     for mean, low, high in (
@@ -76,13 +77,5 @@ def print_study(finished: Study) -> None:
             for row in shown.itertuples()
         ],
     )
-    agreement = finished.agreement
-    if agreement.redundant:
-        groups = [
-            " or ".join(finished.name(*head) for head in group.heads)
-            for group in agreement.redundant[:SHOWN]
-        ]
-        say(f"any of these suffices: {'; '.join(groups)}")
-    say(f"{len(agreement.circuits)} different facilitating sets in {len(finished.seeds)} seeds")
-    for curve in finished.checks:
-        say(f"{curve.score}: {curve.verdict}")
+    circuits = len(finished.agreement.circuits)
+    say(f"{circuits} different facilitating sets in {len(finished.seeds)} seeds")

@@ -75,8 +75,8 @@ def _write_and_print(finished: Study, result: Validation, folder: Path) -> None:
     from chg.report import save_figures
     from chg.results import CHECKS, write_checks
 
-    checked = replace(finished, checks=result.checks, correlations=result.correlations)
-    write_checks(folder / CHECKS, result.checks, result.correlations)
+    checked = replace(finished, proofs=result.proofs)
+    write_checks(folder / CHECKS, result.proofs)
     save_figures(checked, folder, only=("checks",))
     for curve in result.checks:
         say(f"{curve.score}: {curve.verdict}")

@@ -17,11 +17,13 @@ class CheckConfig:
     run: str = "runs/study"
     """Folder of a finished study."""
     seeds: int = 3
-    """Seeds whose gates are checked, from the first on."""
+    """Seeds whose gates are checked, from the first on; fewer where that would cost more than
+    ablating every head."""
     points: int = 12
-    """Steps of a curve, about."""
-    tolerance: float = 0.05
-    """Differences up to this share of the largest count as about zero."""
+    """Steps of a curve at most; fewer for the same reason."""
+    tolerance: float | None = None
+    """Nats per token that count as about zero; a tenth of the effect of closing the facilitating
+    heads together if not given."""
     eval_rows: int | None = None
     """Held-out rows to measure on; as many as in the study if not given."""
     dataset: str | None = None
@@ -35,8 +37,9 @@ class CheckConfig:
     trust."""
 
     def __post_init__(self) -> None:
-        if min(self.seeds, self.points, self.tolerance) <= 0 or (self.eval_rows or 1) < 1:
-            raise ConfigError("--seeds, --points, --tolerance and --eval_rows must be above 0")
+        require_positive(
+            seeds=self.seeds, points=self.points, tolerance=self.tolerance, eval_rows=self.eval_rows
+        )
 
 
 @dataclass(frozen=True)
@@ -75,11 +78,13 @@ class StudyConfig(OptimizerConfig):
     agreement: float = 0.8
     """Share of the seeds that must give a head the same role; otherwise it is undecided."""
     check_seeds: int = 3
-    """Seeds whose gates are checked causally; 0 leaves the check out."""
+    """Seeds whose gates are checked causally, fewer where that would cost more than ablating every
+    head; 0 leaves the check out."""
     check_points: int = 12
-    """Steps of a causal curve, about."""
-    check_tolerance: float = 0.05
-    """Differences up to this share of the largest count as about zero there."""
+    """Steps of a causal curve at most; fewer for the same reason."""
+    check_tolerance: float | None = None
+    """Nats per token that count as about zero; a tenth of the effect of closing the facilitating
+    heads together if not given."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -1,6 +1,7 @@
 """Rows of text as token ids, with a mask of the tokens that are scored."""
 
 from chg.data.batches import LONGEST_PACK, Batch, batches, collate, gather, pack_shared_prefix
+from chg.data.exchange import exchange_prompts, is_text
 from chg.data.loading import load_data, load_prompts, take_held_out, tokenize_rows
 from chg.data.partners import with_partners
 from chg.data.rows import (
@@ -36,8 +37,10 @@ __all__ = [
     "TokenRow",
     "batches",
     "collate",
+    "exchange_prompts",
     "gather",
     "is_local",
+    "is_text",
     "load_data",
     "load_prompts",
     "load_tuples",

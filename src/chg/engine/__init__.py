@@ -1,6 +1,7 @@
 """Many gate matrices on a batch of rows, exactly, with what they share computed once."""
 
 from chg.engine.capabilities import capabilities
+from chg.engine.competence import competence
 from chg.engine.engine import Engine, open_engine
 from chg.engine.evaluation import (
     Evaluate,
@@ -21,6 +22,7 @@ __all__ = [
     "MemoryEstimate",
     "SequenceScores",
     "capabilities",
+    "competence",
     "estimate_memory",
     "evaluate",
     "evaluate_gates",

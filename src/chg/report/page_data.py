@@ -112,10 +112,10 @@ def _agreement(study: StudyResults) -> dict[str, Any]:
         "circuits": circuits[:MAX_GROUPS],
         "numCircuits": len(circuits),
         "redundant": [
-            {"heads": list(group.heads), "share": list(group.open_share)}
-            for group in agreement.redundant[:MAX_GROUPS]
+            {"heads": list(pair.heads), "alone": list(pair.alone), "together": pair.together}
+            for pair in study.redundant[:MAX_GROUPS]
         ],
-        "numRedundant": len(agreement.redundant),
+        "numRedundant": len(study.redundant),
     }
 
 

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 ROLE_COLORS = {
     "facilitating": "#0072B2",
+    "facilitating in part": "#7FB8D8",
     "irrelevant": "#D9D9D9",
     "interfering": "#D55E00",
+    "interfering in part": "#EAAE7F",
     "undecided": "#F0E27A",
 }
 """Okabe and Ito's colors (undecided paler), told apart by all common kinds of color vision."""
 
 DARK_ROLE_COLORS = {
     "facilitating": "#3FA0DE",
+    "facilitating in part": "#24597B",
     "irrelevant": "#474D56",
     "interfering": "#EE7733",
+    "interfering in part": "#85441D",
     "undecided": "#C9BD62",
 }
 """Colors of roles on a dark ground, where dark colors recede."""
@@ -27,4 +31,4 @@ IMPORTANT, IN_THE_WAY = "#b2182b", "#2166ac"
 
 def role_variables(colors: dict[str, str]) -> str:
     """Colors as CSS custom properties, `--facilitating: #0072B2; ...`."""
-    return " ".join(f"--{role}: {color};" for role, color in colors.items())
+    return " ".join(f"--{role.replace(' ', '-')}: {color};" for role, color in colors.items())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from chg.report.findings import findings
 from chg.report.notebook import study_html
 from chg.results import StudyResults
 
@@ -15,6 +16,11 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Study(StudyResults):
     """Results of a study, with pictures; `Study.load(folder)` reads them back."""
+
+    @property
+    def findings(self) -> tuple[str, ...]:
+        """Findings in sentences; the grounds of all else come first."""
+        return findings(self)
 
     def plot_roles(self) -> Figure:
         """Draw the role of every head; a cut corner where seeds disagree."""

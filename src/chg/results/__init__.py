@@ -1,8 +1,9 @@
 """Results: typed, on disk, and read without a model."""
 
 from chg.results.ablation import AblationResult, HeadScore, Method, Step
-from chg.results.agreement import rank_correlation
-from chg.results.causal import CausalCurve, Correlation, write_checks
+from chg.results.agreement import Agreement, rank_correlation
+from chg.results.causal import CausalCurve, Checks, Correlation, GroupEffect, write_checks
+from chg.results.competence import TUNED, Competence
 from chg.results.contrast import (
     ContrastFit,
     ContrastResults,
@@ -10,9 +11,21 @@ from chg.results.contrast import (
     SideMetrics,
     mean_and_spread,
 )
-from chg.results.heads_table import heads_table
+from chg.results.heads_table import heads_table, lambda_range
+from chg.results.intervals import p_values, q_values, t_quantile
 from chg.results.provenance import git_commit, origin, package_versions
-from chg.results.roles import ROLE_OF, ROLES, SCORES, Taxonomy, classify_heads
+from chg.results.redundancy import RedundantPair, propose_pairs
+from chg.results.roles import (
+    FAMILIES,
+    ROLE_OF,
+    ROLES,
+    SCORES,
+    UNDECIDED,
+    Taxonomy,
+    classify_heads,
+    in_family,
+    role_over_seeds,
+)
 from chg.results.stages import STAGE_NAMES, STAGES, LogitsOfStudy, Stage
 from chg.results.study import CHECKS, CONFIG, GATES, METRICS, StudyResults
 from chg.results.study_scores import Effects, PathScores, StudyScores, read_path, read_scores
@@ -20,6 +33,7 @@ from chg.results.study_scores import Effects, PathScores, StudyScores, read_path
 __all__ = [
     "CHECKS",
     "CONFIG",
+    "FAMILIES",
     "GATES",
     "METRICS",
     "ROLES",
@@ -27,17 +41,24 @@ __all__ = [
     "SCORES",
     "STAGES",
     "STAGE_NAMES",
+    "TUNED",
+    "UNDECIDED",
     "AblationResult",
+    "Agreement",
     "CausalCurve",
+    "Checks",
+    "Competence",
     "ContrastFit",
     "ContrastResults",
     "ContrastRun",
     "Correlation",
     "Effects",
+    "GroupEffect",
     "HeadScore",
     "LogitsOfStudy",
     "Method",
     "PathScores",
+    "RedundantPair",
     "SideMetrics",
     "Stage",
     "Step",
@@ -47,11 +68,18 @@ __all__ = [
     "classify_heads",
     "git_commit",
     "heads_table",
+    "in_family",
+    "lambda_range",
     "mean_and_spread",
     "origin",
+    "p_values",
     "package_versions",
+    "propose_pairs",
+    "q_values",
     "rank_correlation",
     "read_path",
     "read_scores",
+    "role_over_seeds",
+    "t_quantile",
     "write_checks",
 ]

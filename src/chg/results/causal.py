@@ -1,8 +1,13 @@
-"""Curves of the causal check and correlations of scores with effects, in memory and on disk."""
+"""Proofs of a study, in memory and on disk: the causal check, and what closing heads together does.
+
+1. Curves of the causal check, and rank correlations of scores with measured effects.
+2. The effect of closing all heads of a role together, all others open.
+3. Pairs of heads of which either suffices (`redundancy.py`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +18,9 @@ from numpy.typing import NDArray
 from chg.config import Head
 from chg.errors import ResultsError
 from chg.files import read_json, write_json
+from chg.results.redundancy import RedundantPair
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 KIND = "a causal check as `chg study` writes it"
 """Name of a file of checks in error messages."""
 
@@ -40,10 +46,19 @@ class CausalCurve:
     heads: tuple[tuple[Head, ...], ...]
     """`[seed][k]`: the order, as far as it was followed."""
     holds: bool | None
-    """True if the difference has the expected sign where the role's heads are; None if no head has
-    the role."""
+    """True if the difference is as expected where the role's heads are, False if it is not; None if
+    the rows are too few to say, or no head has the role."""
     verdict: str
     """`holds` in words and numbers."""
+    judged_at: int | None = None
+    """Heads toggled at the step that is judged: as many as have the role."""
+    value: float | None = None
+    """Difference there, mean over seeds and rows."""
+    low: float | None = None
+    high: float | None = None
+    """Its 95 % interval over rows; None for a single row."""
+    tolerance: float | None = None
+    """Nats per token within which a difference counts as about zero."""
 
 
 @dataclass(frozen=True)
@@ -60,30 +75,67 @@ class Correlation:
         return {"score": self.score, "effect": self.effect, "spearman": self.spearman}
 
 
-def write_checks(
-    path: Path, checks: Sequence[CausalCurve], correlations: Sequence[Correlation]
-) -> None:
-    """Write the causal check as JSON, atomically.
+@dataclass(frozen=True)
+class GroupEffect:
+    """Effect on held-out rows of closing all heads of a role together, all others open."""
+
+    role: str
+    """A role in full; heads that have it in part are closed too."""
+    heads: int
+    score: float
+    """Change of the mean target log-probability, nats per token."""
+    low: float | None
+    high: float | None
+    """Its 95 % interval over rows; None for a single row."""
+    accuracy: float
+    """Share of target tokens that are still right."""
+
+
+@dataclass(frozen=True)
+class Checks:
+    """All proofs of a study; the content of `checks.json`."""
+
+    curves: tuple[CausalCurve, ...] = ()
+    """The causal check; empty where it was left out."""
+    correlations: tuple[Correlation, ...] = ()
+    groups: tuple[GroupEffect, ...] = ()
+    redundant: tuple[RedundantPair, ...] = ()
+    proposed: int = 0
+    """Pairs that were tested for redundancy."""
+    tolerance: float | None = None
+    """Nats per token that count as about zero; None where nothing sets it."""
+
+
+def write_checks(path: Path, checks: Checks) -> None:
+    """Write the proofs of a study as JSON, atomically.
 
     Raises:
         OutputError: `path` cannot be written.
     """
     curves = [
         {**asdict(curve), "counts": curve.counts.tolist(), "difference": curve.difference.tolist()}
-        for curve in checks
+        for curve in checks.curves
     ]
     rows = [
         {
             **correlation.row(),
             "spearman": None if np.isnan(correlation.spearman) else correlation.spearman,
         }
-        for correlation in correlations
+        for correlation in checks.correlations
     ]
-    content = {"format_version": FORMAT_VERSION, "curves": curves, "correlations": rows}
+    content = {
+        "format_version": FORMAT_VERSION,
+        "curves": curves,
+        "correlations": rows,
+        "groups": [asdict(group) for group in checks.groups],
+        "redundant": [asdict(pair) for pair in checks.redundant],
+        "proposed": checks.proposed,
+        "tolerance": checks.tolerance,
+    }
     write_json(path, content)
 
 
-def read_checks(path: Path) -> tuple[tuple[CausalCurve, ...], tuple[Correlation, ...]]:
+def read_checks(path: Path) -> Checks:
     """Read what `write_checks` wrote.
 
     Raises:
@@ -100,9 +152,16 @@ def read_checks(path: Path) -> tuple[tuple[CausalCurve, ...], tuple[Correlation,
             )
             for row in content["correlations"]
         )
+        return Checks(
+            curves,
+            correlations,
+            tuple(GroupEffect(**group) for group in content.get("groups", ())),
+            tuple(RedundantPair.read(pair) for pair in content.get("redundant", ())),
+            int(content.get("proposed", 0)),
+            content.get("tolerance"),
+        )
     except (KeyError, TypeError, ValueError) as error:
         raise ResultsError(f"{path} is not {KIND}: {error}") from error
-    return curves, correlations
 
 
 def _curve(content: Mapping[str, Any]) -> CausalCurve:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -47,6 +47,8 @@ class LogitsOfStudy:
     """Logits at the study's strength of regularisation."""
     path: Mapping[Stage, Float[Tensor, "lambda seed layer head"]]
     """Logits of retention and removal at every strength; empty where the study has one strength."""
+    earlier: Mapping[Stage, Float[Tensor, "seed layer head"]] = field(default_factory=dict)
+    """Logits a fifth of the updates before the end; empty in old studies."""
 
     def save(self, file: Path) -> None:
         """Write `gates.safetensors`, atomically.

@@ -15,7 +15,9 @@ from chg.config import StudyConfig, Unit, head_label
 from chg.errors import ResultsError
 from chg.files import MANIFEST, read_json
 from chg.results.agreement import Agreement
-from chg.results.causal import CausalCurve, Correlation, read_checks
+from chg.results.causal import CausalCurve, Checks, Correlation, GroupEffect, read_checks
+from chg.results.competence import Competence
+from chg.results.redundancy import RedundantPair
 from chg.results.stages import STAGES, LogitsOfStudy, Stage
 from chg.results.study_scores import PathScores, read_path, read_scores
 
@@ -48,8 +50,8 @@ class StudyResults:
     metrics: pd.DataFrame
     """One row per update, fit and stage: `stage, lambda_reg, seed, step, loss, open, closed,
     middle, held_out_nll` (the last only where it was measured)."""
-    checks: tuple[CausalCurve, ...]
-    correlations: tuple[Correlation, ...]
+    proofs: Checks
+    """Effects of closing heads together, the causal check, and rank correlations."""
     agreement: Agreement
     path: PathScores | None = None
 
@@ -86,7 +88,7 @@ class StudyResults:
             raise ResultsError(f"the study in {folder} is damaged: {error}") from error
         logits = LogitsOfStudy.load(folder / GATES)
         scores = read_scores(logits, config)
-        checks, correlations = read_checks(folder / CHECKS)
+        proofs = read_checks(folder / CHECKS)
         return cls(
             manifest=manifest,
             seeds=tuple(manifest["seeds"]),
@@ -95,11 +97,36 @@ class StudyResults:
             roles=scores.roles,
             heads=heads,
             metrics=metrics,
-            checks=checks,
-            correlations=correlations,
+            proofs=proofs,
             agreement=scores.agreement,
             path=read_path(logits, config),
         )
+
+    @property
+    def competence(self) -> Competence | None:
+        """Figures of the ungated model, and whether it does the task; None in old studies."""
+        content = self.manifest.get("competence")
+        return None if content is None else Competence.from_dict(content)
+
+    @property
+    def checks(self) -> tuple[CausalCurve, ...]:
+        """Curves of the causal check; empty where it was left out."""
+        return self.proofs.curves
+
+    @property
+    def correlations(self) -> tuple[Correlation, ...]:
+        """Rank correlations of scores with measured effects."""
+        return self.proofs.correlations
+
+    @property
+    def groups(self) -> tuple[GroupEffect, ...]:
+        """Effect of closing all heads of each role together."""
+        return self.proofs.groups
+
+    @property
+    def redundant(self) -> tuple[RedundantPair, ...]:
+        """Pairs of heads of which either suffices, proven by ablation; the clearest first."""
+        return self.proofs.redundant
 
     @property
     def unit(self) -> Unit:

@@ -16,8 +16,8 @@ from torch import Tensor
 from chg.config import StudyConfig
 from chg.results.agreement import Agreement, agreement_of, rank_correlation
 from chg.results.causal import Correlation
-from chg.results.roles import SCORES, classify_heads, role_over_seeds
-from chg.results.stages import LogitsOfStudy
+from chg.results.roles import SCORES, classify_heads, gates_moved, in_family, role_over_seeds
+from chg.results.stages import LogitsOfStudy, Stage
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,11 @@ class Effects:
     """Standard errors of `ablation` over sequences."""
     estimate: NDArray[np.float64]
     """Estimates of `ablation` from gradients."""
+    sequences: int
+    """Held-out rows that the scores are means over."""
+    at_retention: NDArray[np.float64] | None = None
+    """Scores of closing a head, all others at G+ of the first seed; None where not measured."""
+    at_retention_stderr: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True)
@@ -46,19 +51,30 @@ class StudyScores:
     @cached_property
     def agreement(self) -> Agreement:
         """Agreement of the seeds."""
-        return agreement_of(self.by_name, self.roles == "facilitating")
+        return agreement_of(self.by_name, in_family(self.roles, "facilitation"))
 
     def correlations(self, effects: Effects) -> tuple[Correlation, ...]:
-        """Rank correlation of each mean score with ablation at G = 1 and with its estimate."""
-        measured = {
-            "ablation at G = 1": effects.ablation,
-            "gradient estimate at G = 1": effects.estimate,
-        }
+        """Rank correlation of each score with ablation and with its estimate.
+
+        At G = 1 of the mean over seeds; at G+ of the first seed, whose gates those are.
+        """
+        measured = [
+            ("ablation at G = 1", effects.ablation, self.mean),
+            ("gradient estimate at G = 1", effects.estimate, self.mean),
+        ]
+        if effects.at_retention is not None:
+            first = {name: values[0] for name, values in self.by_name.items()}
+            measured.append(("ablation at G+ (first seed)", effects.at_retention, first))
         return tuple(
-            Correlation(name, effect, rank_correlation(self.by_name[name].mean(0), values))
-            for effect, values in measured.items()
+            Correlation(name, effect, rank_correlation(scores[name], values))
+            for effect, values, scores in measured
             for name in SCORES
         )
+
+    @property
+    def mean(self) -> dict[str, NDArray[np.float64]]:
+        """Score -> its mean over seeds, `[layer, head]`."""
+        return {name: values.mean(0) for name, values in self.by_name.items()}
 
 
 @dataclass(frozen=True)
@@ -75,8 +91,18 @@ class PathScores:
 
 def read_scores(logits: LogitsOfStudy, config: StudyConfig) -> StudyScores:
     """Scores and roles at the study's own strength."""
-    scores, roles = _read(logits.main["retention"], logits.main["removal"], config)
-    return StudyScores(scores, roles, logits.main["retention"])
+    retention, removal = logits.main["retention"], logits.main["removal"]
+    scores, roles = _read(retention, removal, config, _moved(logits))
+    return StudyScores(scores, roles, retention)
+
+
+def _moved(logits: LogitsOfStudy) -> NDArray[np.bool_] | None:
+    """Heads whose G+ or G- still moved at the end; None where that was not kept."""
+    stages: tuple[Stage, ...] = ("retention", "removal")
+    if not all(stage in logits.earlier for stage in stages):
+        return None
+    moved = [gates_moved(logits.earlier[stage], logits.main[stage]) for stage in stages]
+    return np.asarray(moved[0] | moved[1])
 
 
 def read_path(logits: LogitsOfStudy, config: StudyConfig) -> PathScores | None:
@@ -93,12 +119,16 @@ def read_path(logits: LogitsOfStudy, config: StudyConfig) -> PathScores | None:
 
 
 def _read(
-    retention: Tensor, removal: Tensor, config: StudyConfig
+    retention: Tensor,
+    removal: Tensor,
+    config: StudyConfig,
+    moved: NDArray[np.bool_] | None = None,
 ) -> tuple[dict[str, NDArray[np.float64]], NDArray[Any]]:
     taxonomy = classify_heads(
         torch.sigmoid(retention),
         torch.sigmoid(removal),
         open_above=config.open_above,
         closed_below=config.closed_below,
+        moved=moved,
     )
     return {name: getattr(taxonomy, name) for name in SCORES}, taxonomy.roles

@@ -237,7 +237,7 @@ CHECKS: tuple[Check, ...] = (
         partial(outcomes.facilitating_in_all_seeds, SINGLE),
     ),
     Check("just one of the two, seeds", _ALL, outcomes.single_duplicate_facilitating),
-    Check("redundant group", outcomes.join_labels(DUPLICATES), outcomes.redundant_groups),
+    Check("redundant pair", outcomes.join_labels(DUPLICATES), outcomes.redundant_pairs),
     Check(
         f"contrast, keeps {head_label(*_KEPT)}",
         "> 0.5",

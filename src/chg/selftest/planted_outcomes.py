@@ -97,10 +97,10 @@ def single_duplicate_facilitating(fixtures: Fixtures) -> Outcome:
     return f"{count} of {SEEDS}", count == SEEDS
 
 
-def redundant_groups(fixtures: Fixtures) -> Outcome:
-    """Redundant groups of the study, the duplicates alone."""
-    groups = [group.heads for group in fixtures.redundant_study.agreement.redundant]
-    return "; ".join(map(join_labels, groups)) or "none", groups == [DUPLICATES]
+def redundant_pairs(fixtures: Fixtures) -> Outcome:
+    """Redundant pairs of the study, the duplicates alone."""
+    pairs = [pair.heads for pair in fixtures.redundant_study.redundant]
+    return "; ".join(map(join_labels, pairs)) or "none", pairs == [DUPLICATES]
 
 
 def contrast_gate(head: Head, opened: bool, fixtures: Fixtures) -> Outcome:

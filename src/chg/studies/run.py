@@ -1,14 +1,14 @@
 """A whole study: many seeds, roles with uncertainty, ablation, a causal check, a report.
 
-1. G0 of every seed, then G+ and G- of all, side by side (`fits.py`).
-2. Held-out rows under every fit, and with every head ablated alone, all others open.
-3. The causal check from G+ (`causal_check.py`), and how every score agrees with ablation at G = 1,
-   with ablation at G+, and with the estimate from gradients.
+1. Whether the model does the task at all, before anything is fitted (`Competence`).
+2. G0 of every seed, then G+ and G- of all, side by side (`fits.py`).
+3. Proofs on held-out rows: every head ablated, whole roles, pairs, the causal check (`proofs.py`).
 4. One table of heads, a page and figures (`report/`), in one folder (`folder.py`).
 """
 
 from __future__ import annotations
 
+import logging
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -23,9 +23,9 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor, nn
 
-from chg.ablation import causal_check
 from chg.config import ABLATION_WORDS, StudyConfig
 from chg.data import TokenData, split_held_out
+from chg.engine import competence
 from chg.files import atomic_path
 from chg.gating import prepare
 from chg.models import (
@@ -41,11 +41,11 @@ from chg.results import (
     CHECKS,
     GATES,
     STAGES,
-    CausalCurve,
+    Competence,
     LogitsOfStudy,
-    StudyScores,
     git_commit,
     heads_table,
+    lambda_range,
     origin,
     read_path,
     read_scores,
@@ -53,8 +53,10 @@ from chg.results import (
 )
 from chg.studies.fits import StudyInputs, fit_initial, fit_pushed, logits_of_study
 from chg.studies.folder import StudyFolder
+from chg.studies.proofs import Prover
 from chg.studies.resumable import ResumableEvaluation
-from chg.studies.validation import at_retention, measure_effects
+
+logger = logging.getLogger(__name__)
 
 
 def study(
@@ -109,7 +111,11 @@ def study(
         inputs = StudyInputs(model, data, held_out, fill, config, folder, show_progress)
         rows = ResumableEvaluation(model, held_out, fill, config.batch_size, folder, show_progress)
         exists = find_head_sites(model).existing(config.unit)
-        return _Run(inputs, rows, exists).run(report=written)
+        if folder.finished:
+            return Study.load(folder.path)
+        able = competence(model, held_out, batch_size=config.batch_size)
+        logger.log(logging.INFO if able.does_task else logging.WARNING, able.sentence)
+        return _Run(inputs, rows, exists, able).run(report=written)
 
 
 @dataclass
@@ -119,6 +125,7 @@ class _Run:
     inputs: StudyInputs
     rows: ResumableEvaluation
     exists: Bool[Tensor, "layer head"]
+    competence: Competence
     times: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -129,29 +136,30 @@ class _Run:
     def run(self, *, report: bool) -> Study:
         """Run the steps that are not done yet; draw and write the report if it is wanted."""
         folder = self.inputs.folder
-        if folder.finished:
-            return Study.load(folder.path)
         initial = fit_initial(self.inputs)
         pushed = fit_pushed(self.inputs, initial)
         self.times |= {"initial": initial.seconds, "retention and removal": pushed.seconds}
         logits = logits_of_study(initial, pushed, self.config)
         scores = read_scores(logits, self.config)
-        with self._timed("ablation"):
-            effects = measure_effects(self.rows, self.exists)
-        correlations = scores.correlations(effects)
-        checks: tuple[CausalCurve, ...] = ()
-        if self.config.check_seeds:
-            with self._timed("causal check"):
-                checks = self._check(scores)
-                score, seed = self.rows.score, self.config.all_seeds[0]
-                correlations += at_retention(score, scores, self.exists, seed)
+        removal = torch.sigmoid(logits.main["removal"])
+        prover = Prover(
+            self.rows, scores, removal, self.exists, self.config, self.competence, self._timed
+        )
+        effects, proofs = prover.prove()
         metrics = self._metrics(logits)
         logits.save(folder.path / GATES)
-        write_checks(folder.path / CHECKS, checks, correlations)
-        table = heads_table(scores, effects, read_path(logits, self.config), self.config)
+        write_checks(folder.path / CHECKS, proofs)
+        overall = prover.overall
+        lambdas = lambda_range(read_path(logits, self.config), overall, self.config.lambda_reg)
+        table = heads_table(scores, overall, effects, proofs.tolerance, lambdas)
         with atomic_path(folder.path / "heads.parquet") as path:
             table.to_parquet(path, index=False)
-        manifest = {**folder.manifest, "times": self.times, "figures": metrics}
+        manifest = {
+            **folder.manifest,
+            "competence": self.competence.as_dict(),
+            "times": self.times,
+            "figures": metrics,
+        }
         manifest["summary"] = _summary(manifest)
         study = Study.read(folder.path, manifest)
         if report:
@@ -164,15 +172,6 @@ class _Run:
         began = time.perf_counter()
         yield
         self.times[what] = time.perf_counter() - began
-
-    def _check(self, scores: StudyScores) -> tuple[CausalCurve, ...]:
-        return causal_check(
-            self.rows.score,
-            scores,
-            seeds=self.config.check_seeds,
-            points=self.config.check_points,
-            tolerance=self.config.check_tolerance,
-        )
 
     def _metrics(self, logits: LogitsOfStudy) -> dict[str, Any]:
         """Measure NLL and accuracy on held-out rows, ungated and under every stage's fits."""

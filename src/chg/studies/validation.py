@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
-from jaxtyping import Bool
-from torch import Tensor
 
-from chg.ablation import causal_check, estimate_scores, individual_scores
 from chg.config import StudyConfig
 from chg.data import TokenData
-from chg.engine import Evaluate, EvaluationOptions
 from chg.errors import ConfigError, GateError
 from chg.gating import prepare
 from chg.models import AnyModel, find_head_sites, unwrap_model
 from chg.report import Study
-from chg.results import (
-    SCORES,
-    CausalCurve,
-    Correlation,
-    Effects,
-    StudyScores,
-    rank_correlation,
-)
+from chg.results import CausalCurve, Checks, Correlation, StudyScores
+from chg.studies.proofs import Prover
 from chg.studies.resumable import ResumableEvaluation
 
 
@@ -32,8 +21,17 @@ from chg.studies.resumable import ResumableEvaluation
 class Validation:
     """Result of the check of a study."""
 
-    checks: tuple[CausalCurve, ...]
-    correlations: tuple[Correlation, ...]
+    proofs: Checks
+
+    @property
+    def checks(self) -> tuple[CausalCurve, ...]:
+        """Curves of the causal check."""
+        return self.proofs.curves
+
+    @property
+    def correlations(self) -> tuple[Correlation, ...]:
+        """Rank correlations of scores with measured effects."""
+        return self.proofs.correlations
 
 
 def validate(
@@ -44,7 +42,7 @@ def validate(
     reference: TokenData | None = None,
     seeds: int = 3,
     points: int = 12,
-    tolerance: float = 0.05,
+    tolerance: float | None = None,
     batch_size: int = 16,
     show_progress: bool = True,
 ) -> Validation:
@@ -58,9 +56,11 @@ def validate(
         held_out: rows to measure on.
         reference: rows that means are over, or that heads are resampled from. A study with
             `ablation="mean"` needs them; one that resamples draws from `held_out` if not given.
-        seeds: seeds whose gates are checked, from the first on.
-        points: steps of a curve, about.
-        tolerance: difference that counts as about zero, as a share of the largest.
+        seeds: seeds whose gates are checked, from the first on; fewer where that would cost more
+            than ablating every head.
+        points: steps of a curve at most; fewer for the same reason.
+        tolerance: nats per token that count as about zero; a tenth of the effect of closing the
+            facilitating heads together if not given.
         batch_size: rows per forward pass at most.
         show_progress: progress bars, on a terminal.
 
@@ -82,33 +82,14 @@ def validate(
         )
     (held_out,), fill = prepare(model, config, (held_out,), reference)
     rows = ResumableEvaluation(model, held_out, fill, batch_size, None, show_progress)
-    scores = StudyScores(study.scores, study.roles, torch.from_numpy(study.logits["retention"]))
-    effects = measure_effects(rows, exists)
-    checks = causal_check(rows.score, scores, seeds=seeds, points=points, tolerance=tolerance)
-    at_gates = at_retention(rows.score, scores, exists, study.seeds[0])
-    return Validation(checks, scores.correlations(effects) + at_gates)
-
-
-def measure_effects(rows: ResumableEvaluation, exists: Bool[Tensor, "layer head"]) -> Effects:
-    """Ablate every head alone with all others open, and estimate the same from gradients."""
-    baseline = torch.ones(exists.shape)
-    scores, errors = individual_scores(rows.score, "ablation", baseline, exists)
-    options = EvaluationOptions(rows.batch_size)
-    estimate, _ = estimate_scores(rows.model, rows.data, baseline, options, rows.reference)
-    return Effects(scores, errors, np.where(exists.numpy(), estimate.numpy(), np.nan))
-
-
-def at_retention(
-    evaluate: Evaluate, scores: StudyScores, exists: Bool[Tensor, "layer head"], seed: int
-) -> tuple[Correlation, ...]:
-    """Correlate the scores of the first seed with ablation from its own G+."""
-    gates = torch.sigmoid(scores.retention[0])
-    effect, _ = individual_scores(evaluate, "ablation_at_retention", gates, exists)
-    return tuple(
-        Correlation(
-            name,
-            f"ablation at G+ (seed {seed})",
-            rank_correlation(scores.by_name[name][0], effect),
-        )
-        for name in SCORES
+    logits = {stage: torch.from_numpy(study.logits[stage]) for stage in ("retention", "removal")}
+    prover = Prover(
+        rows,
+        StudyScores(study.scores, study.roles, logits["retention"]),
+        torch.sigmoid(logits["removal"]),
+        exists,
+        replace(config, check_seeds=seeds, check_points=points, check_tolerance=tolerance),
+        study.competence,
     )
+    _, proofs = prover.prove()
+    return Validation(proofs)

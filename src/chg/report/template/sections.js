@@ -164,15 +164,13 @@ function agreementWords() {
     any = heads.filter((head) => head.any_facilitating).length;
   words.push(`${always} heads facilitate in every seed, ${any} in at least one.`);
   for (const group of found.redundant) {
-    const names = group.heads.map(
-      ([layer, head], i) => `L${layer}${data.letter}${head} (${Math.round(100 * group.share[i])} %)`,
-    );
+    const names = group.heads.map(([layer, head]) => `L${layer}${data.letter}${head}`);
     words.push(
-      `Redundant: ${names.join(", ")}. Some of them suffice; in brackets, in how many seeds each is facilitating.`,
+      `${names.join(" or ")} suffices: closing both costs ${(-group.together).toFixed(3)} nats per token, either alone ${group.alone.map((score) => (-score).toFixed(3)).join(" and ")}.`,
     );
   }
   if (found.numRedundant > found.redundant.length)
-    words.push(`${found.numRedundant - found.redundant.length} more redundant groups are not listed here.`);
+    words.push(`${found.numRedundant - found.redundant.length} more redundant pairs are not listed here.`);
   return words;
 }
 

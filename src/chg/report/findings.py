@@ -1,0 +1,153 @@
+"""Findings of a study in words, with the figures that a reader can quote."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from chg.results import FAMILIES, TUNED, UNDECIDED, Competence, GroupEffect, StudyResults
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+NAMED = 8
+"""Heads, and pairs of heads, that a sentence names at most."""
+_VERBS = {
+    "facilitation": ("facilitates", "facilitate"),
+    "irrelevance": ("is irrelevant", "are irrelevant"),
+    "interference": ("interferes", "interfere"),
+}
+
+
+def findings(study: StudyResults) -> tuple[str, ...]:
+    """Say what a study found, a sentence or two each, the grounds of all else first.
+
+    1. Whether the model does the task, how far gates tune it, and whether the fits came to rest.
+    2. How many heads have each role, and what closing them together does.
+    3. Where ablation disagrees with a role, which pairs are redundant, and the causal check.
+    """
+    sentences = [
+        *_competence(study),
+        *(_role(study, score) for score in FAMILIES),
+        _undecided(study),
+        _disagreements(study),
+        *_redundant(study),
+        *(f"{curve.score.capitalize()}: {curve.verdict}." for curve in study.checks),
+    ]
+    return tuple(sentence for sentence in sentences if sentence)
+
+
+def _competence(study: StudyResults) -> list[str]:
+    if study.competence is None:
+        return []
+    return [study.competence.sentence, _tuning(study, study.competence)]
+
+
+def _tuning(study: StudyResults, competence: Competence) -> str:
+    """Say how much better or worse the model is under gates than without them."""
+    figures = study.manifest.get("figures") or {}
+    if not {"initial", "retention"} <= figures.keys():
+        return ""
+    ungated = float(figures["ungated"]["nll"])
+    means = {"G0": figures["initial"]["nll"]["mean"], "G+": figures["retention"]["nll"]["mean"]}
+    changes = " and ".join(
+        f"{abs(nll - ungated):.3f} nats {'better' if nll < ungated else 'worse'} under {stage}"
+        for stage, nll in means.items()
+    )
+    share = competence.tuning(means["G+"])
+    text = f"Gates change the model: on held-out rows it is {changes} than ungated"
+    if share is None or share <= TUNED:
+        return f"{text}."
+    return (
+        f"{text}, {share:.0%} of the gap to the prompts of other rows. So gates tune the model as "
+        "well as reveal it: roles describe the tuned model."
+    )
+
+
+def _role(study: StudyResults, score: str) -> str:
+    """Say how many heads have a role, and what closing them together does."""
+    full, *parts = FAMILIES[score]
+    heads = study.heads
+    chosen = heads[heads["role"].isin([full, *parts])]
+    one, several = _VERBS[score]
+    if chosen.empty:
+        return "" if score == "irrelevance" else f"No head {one}."
+    in_part = int(chosen["role"].isin(parts).sum())
+    noted = f" ({in_part} of them in part)" if in_part else ""
+    named = "" if score == "irrelevance" else f": {_names(study, chosen, score)}"
+    verb = one if len(chosen) == 1 else several
+    text = f"{len(chosen)} of {len(heads)} heads {verb}{noted}{named}"
+    group = next((group for group in study.groups if group.role == full), None)
+    return f"{text}." if group is None else f"{text}; {_closing(group)}."
+
+
+def _closing(group: GroupEffect) -> str:
+    what = "closing it" if group.heads == 1 else "closing them together"
+    effect = "costs" if group.score < 0 else "gains"
+    size = f"{abs(group.score):.3f} nats per token"
+    if group.low is not None and group.high is not None:
+        ends = sorted((-group.low, -group.high) if group.score < 0 else (group.low, group.high))
+        size += f" (95 % interval {ends[0]:.3f} to {ends[1]:.3f})"
+    return f"{what} {effect} {size} and leaves {group.accuracy:.0%} of the target tokens right"
+
+
+def _undecided(study: StudyResults) -> str:
+    count = int((study.heads["role"] == UNDECIDED).sum())
+    if not count:
+        return ""
+    why = "the seeds disagree about them, or their gates still moved"
+    if study.competence is not None and not study.competence.shows_task:
+        why += ", or they seem to matter for a task of which the model shows no sign"
+    return f"{count} {'is' if count == 1 else 'are'} undecided: {why}."
+
+
+def _disagreements(study: StudyResults) -> str:
+    """Say at which heads ablation disagrees with the role."""
+    at = study.heads["disagrees"]
+    listed = study.heads[at.str.contains("G = 1", regex=False)]
+    text = f"Ablation with all others open disagrees with the role of {_count(listed)}"
+    if not listed.empty:
+        text += f": {_listed(study, listed, 'ablation_score')} (redundancy may explain it)"
+    if "retention_score" not in study.heads:
+        return f"{text}."
+    contradicted = study.heads[at.str.contains("G+", regex=False)]
+    text += f". From G+ of seed {study.seeds[0]}, where it would contradict it, with that of "
+    text += _count(contradicted)
+    if not contradicted.empty:
+        text += f": {_listed(study, contradicted, 'retention_score')}"
+    return f"{text}."
+
+
+def _count(heads: pd.DataFrame) -> str:
+    return {0: "no head", 1: "1 head"}.get(len(heads), f"{len(heads)} heads")
+
+
+def _listed(study: StudyResults, heads: pd.DataFrame, column: str) -> str:
+    ranked = heads.loc[heads[column].abs().sort_values(ascending=False).index]
+    named = [
+        f"{study.name(row['layer'], row['head'])} {row['role']} {row[column]:+.3f}"
+        for row in ranked.head(NAMED).to_dict("records")
+    ]
+    return ", ".join(named) + _more(len(heads))
+
+
+def _names(study: StudyResults, heads: pd.DataFrame, score: str) -> str:
+    ranked = heads.sort_values(f"{score}_mean", ascending=False).head(NAMED)
+    named = [study.name(row["layer"], row["head"]) for row in ranked.to_dict("records")]
+    return ", ".join(named) + _more(len(heads))
+
+
+def _more(count: int) -> str:
+    return f" and {count - NAMED} more" if count > NAMED else ""
+
+
+def _redundant(study: StudyResults) -> list[str]:
+    sentences = []
+    for pair in study.redundant[:NAMED]:
+        one, other = (study.name(*head) for head in pair.heads)
+        sentences.append(
+            f"{one} or {other} suffices: closing both costs {-pair.together:.3f} nats per token, "
+            f"either alone {-pair.alone[0]:.3f} and {-pair.alone[1]:.3f}."
+        )
+    if len(study.redundant) > NAMED:
+        sentences.append(f"{len(study.redundant) - NAMED} more pairs are redundant.")
+    return sentences
