@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from chg.config.choices import CLOSED_BELOW, OPEN_ABOVE, require_positive
+from chg.config.choices import CLOSED_BELOW, OPEN_ABOVE, Settings, require_positive
 from chg.config.fitting import OptimizerConfig
 from chg.errors import ConfigError
 
 
 @dataclass(frozen=True)
-class CheckConfig:
+class CheckConfig(Settings):
     """The study, and the way it is checked."""
 
     run: str = "runs/study"
@@ -35,6 +35,7 @@ class CheckConfig:
     trust."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if min(self.seeds, self.points, self.tolerance) <= 0 or (self.eval_rows or 1) < 1:
             raise ConfigError("--seeds, --points, --tolerance and --eval_rows must be above 0")
 
