@@ -24,7 +24,9 @@ def test_a_value_is_shown_up_to_80_characters() -> None:
     assert path in str(ChgError(f"{path} doesn't exist; isn't it there?"))
 
 
-@pytest.mark.parametrize("value", ["a\nb", "a\r\n\tb", "a\x1b[31mb", "a\x00b", "a\ud800b", "\udcff"])
+@pytest.mark.parametrize(
+    "value", ["a\nb", "a\r\n\tb", "a\x1b[31mb", "a\x00b", "a\ud800b", "\udcff"]
+)
 def test_a_message_is_one_line_that_a_terminal_can_show(value: str) -> None:
     for error in (ChgError(f"the column {value} is missing"), DivergedError(value)):
         assert len(str(error).splitlines()) == 1

@@ -12,6 +12,7 @@ from chg.config.choices import (
     Unit,
     require_kind,
     require_positive,
+    require_seed,
 )
 from chg.errors import ConfigError
 
@@ -46,6 +47,7 @@ class AblationConfig(Settings):
         super().__post_init__()
         require_kind(self.ablation, self.per_position)
         require_positive(batch_size=self.batch_size)
+        require_seed(self.seed)
         if self.confirm < 0:
             raise ConfigError(f"--confirm must be 0 or more, got {self.confirm}")
         if self.confirm and self.mode == "sequential":

@@ -161,6 +161,16 @@ def require_positive(**settings: float | None) -> None:
             raise ConfigError(f"--{name} must be greater than 0, got {value}")
 
 
+def require_seed(seed: int) -> None:
+    """See that a seed, and those counted up from it, fit every random generator.
+
+    Raises:
+        ConfigError: it is negative or huge.
+    """
+    if not 0 <= seed < 2**62:
+        raise ConfigError(f"--seed must be 0 or more, and below 2^62, got {seed}")
+
+
 Unit = Literal["head", "kv_group"]
 """Part of a layer that has a gate.
 

@@ -13,6 +13,7 @@ from chg.config.choices import (
     Unit,
     require_kind,
     require_positive,
+    require_seed,
 )
 from chg.errors import ConfigError
 
@@ -56,6 +57,7 @@ class OptimizerConfig(Settings):
     def __post_init__(self) -> None:
         super().__post_init__()
         require_kind(self.ablation, self.per_position)
+        require_seed(self.seed)
         require_positive(
             lr=self.lr,
             epochs=self.epochs,
