@@ -6,12 +6,55 @@ The command line turns a `ChgError` into one line on stderr and exit code 2; Pyt
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
+
+LONGEST_VALUE = 80
+"""Characters of a value in a message at most."""
+LONGEST_PATH = 300
+"""The same of a path, which must be found again by what is shown."""
+LONGEST_MESSAGE = 800
+
+_VALUE = re.compile(r"(?<!\w)'[^']*'(?!\w)|(?<!\w)\"[^\"]*\"(?!\w)|\S+")
+
+
+def one_line(message: object) -> str:
+    """A message as one line that any terminal can show, with long values in it cut."""
+    text = str(message).encode("utf-8", "backslashreplace").decode("utf-8")
+    text = "".join(c if c.isprintable() else " " for c in text)
+    # Before the search for values, which need not look at megabytes.
+    text = _cut(" ".join(text.split()), 10 * LONGEST_MESSAGE)
+    return _cut(_VALUE.sub(_shortened, text), LONGEST_MESSAGE)
+
+
+def reason(error: BaseException) -> str:
+    """The reason that the first cause of an error gives, in its first line."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    said = getattr(error, "strerror", None) or str(error)
+    return (str(said).strip().splitlines() or [type(error).__name__])[0]
+
+
+def _shortened(value: re.Match[str]) -> str:
+    text = value.group()
+    is_path = "/" in text and " " not in text
+    return _cut(text, LONGEST_PATH if is_path else LONGEST_VALUE)
+
+
+def _cut(text: str, longest: int) -> str:
+    """A text without its middle, where it is longer than it may be."""
+    if len(text) <= longest:
+        return text
+    kept = longest - 3
+    return f"{text[: kept - kept // 3]}...{text[-(kept // 3) :]}"
 
 
 class ChgError(Exception):
     """Base of all errors that are the input's fault, not the program's."""
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(one_line(message))
 
 
 class ConfigError(ChgError):

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import fcntl
 import json
 import os
+import shutil
 import stat
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError, safe_open
 
-from chg.errors import OutputError, ResultsError
+from chg.errors import ChgError, OutputError, ResultsError, reason
 
 if TYPE_CHECKING:  # a verb proves that it can write before it loads torch
     from torch import Tensor
 
 MANIFEST = "manifest.json"
 """File by which a study's folder is known."""
+
+PARTIAL = ".partial"
+"""End of the name of a folder with a file that is being written."""
 
 
 def ensure_writable(path: str | Path) -> Path:
@@ -28,17 +34,22 @@ def ensure_writable(path: str | Path) -> Path:
     Called before long work, so that an unwritable target costs a second and not an hour.
 
     Raises:
-        OutputError: the folder cannot be made or written, or `path` is itself a folder.
+        OutputError: the folder cannot be made or written, or `path` can hold no file.
     """
     path = Path(path)
-    if path.is_dir():
+    with _output_errors(path):
+        mode = path.stat().st_mode if path.exists() else stat.S_IFREG
+    if stat.S_ISDIR(mode):
         raise OutputError(f"cannot write {path}: it is a folder; give a file name")
+    # A link such as /dev/stdout would be replaced, even where it leads to a file.
+    if not stat.S_ISREG(mode) or path.absolute().parent == Path("/dev"):
+        raise OutputError(f"cannot write {path}: it is a device or a pipe; give a file name")
     ensure_folder(path.parent)
     return path
 
 
 def ensure_folder(folder: str | Path) -> Path:
-    """Make `folder` and prove that a file can be written into it.
+    """Make `folder`, prove that a file can be written into it, and clear what killed runs left.
 
     Raises:
         OutputError: the folder cannot be made or written.
@@ -49,10 +60,10 @@ def ensure_folder(folder: str | Path) -> Path:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        reason = error.strerror or str(error)
         raise OutputError(
-            f"cannot write into {folder}: {reason}; choose another output path"
+            f"cannot write into {folder}: {reason(error)}; choose another output path"
         ) from error
+    sweep(folder)
     return folder
 
 
@@ -77,29 +88,86 @@ def require_usable_folder(path: str | Path, *, resume: bool) -> None:
         raise OutputError(f"{path} holds no study to go on with; choose another --out")
 
 
-@contextmanager
+@contextlib.contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path` that replaces `path` when the block ends without error.
+    """Yield a temporary path that replaces `path` when the block ends without error.
 
-    The temporary name keeps the ending, because writers choose their format by it. The file gets
-    the mode of any new file there, whatever mode its writer gives it (safetensors: 0600).
+    It has the same name, because writers choose their format by the ending, in a folder of its own:
+    hidden, new, with a name that nobody can guess. The file gets the mode of any new file there,
+    whatever mode its writer gives it (safetensors: 0600).
 
     Raises:
-        OutputError: the target cannot be written.
+        OutputError: the target cannot be written, or the disk is full.
     """
     path = ensure_writable(path)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
-    try:
-        temporary.touch()  # the mode that the umask and the folder give
+    with _output_errors(path), _own_folder(path.parent) as folder:
+        temporary = folder / path.name
+        temporary.touch()  # the mode that the umask gives
         mode = stat.S_IMODE(temporary.stat().st_mode)
         temporary.unlink()
         yield temporary
         temporary.chmod(mode)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+        os.replace(temporary, path.resolve() if path.is_symlink() else path)
+
+
+@contextlib.contextmanager
+def _output_errors(path: Path) -> Iterator[None]:
+    """Say in one line that a file cannot be written, whatever library was writing it."""
+    try:
+        yield
+    except ChgError:
+        raise
+    except Exception as error:
+        below: BaseException | None = error
+        while below is not None and not isinstance(below, OSError | SafetensorError):
+            below = below.__cause__ or below.__context__  # a writer may wrap the system's error
+        if below is None:
+            raise
+        raise OutputError(f"cannot write {path}: {reason(below)}") from error
+
+
+@contextlib.contextmanager
+def _own_folder(parent: Path) -> Iterator[Path]:
+    """A new folder for one file, locked while its writer lives."""
+    folder = Path(tempfile.mkdtemp(prefix=".", suffix=PARTIAL, dir=parent))
+    try:
+        with _locked(folder) as locked:
+            if locked and folder.exists():
+                yield folder
+                return
     finally:
-        temporary.unlink(missing_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
+    # A sweep found it before it was locked: seldom, and never often in a row.
+    with _own_folder(parent) as another:
+        yield another
+
+
+def sweep(folder: Path) -> None:
+    """Remove temporary files that killed runs left in a folder; those of a living one stay."""
+    for left in folder.glob(f".*{PARTIAL}"):
+        # Another's folder may be locked, forbidden or gone by now.
+        with contextlib.suppress(OSError), _locked(left) as locked:
+            if locked:
+                shutil.rmtree(left, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[bool]:
+    """Lock a folder, until the block or the process ends; false where it is gone or another's."""
+    try:
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        yield False
+        return
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            locked = True
+        except BlockingIOError:
+            locked = False
+        yield locked
+    finally:
+        os.close(handle)
 
 
 def write_json(path: str | Path, content: Mapping[str, Any], *, allow_nan: bool = True) -> None:
@@ -119,6 +187,19 @@ def write_json(path: str | Path, content: Mapping[str, Any], *, allow_nan: bool 
         temporary.write_text(text + "\n", encoding="utf-8")
 
 
+def read_text(path: Path) -> str:
+    """Read a text file in UTF-8.
+
+    Raises:
+        OSError: the file is missing, cannot be read, or is a pipe or a device, which might never
+            end.
+        UnicodeDecodeError: it is not UTF-8.
+    """
+    if path.exists() and not (path.is_file() or path.is_dir() or path.parent == Path("/dev/fd")):
+        raise OSError(errno.EINVAL, "it is a device or a pipe, not a file", str(path))
+    return path.read_text(encoding="utf-8")
+
+
 def read_json(path: Path, kind: str = "a JSON file as chg writes it") -> dict[str, Any]:
     """Read a JSON object.
 
@@ -130,11 +211,11 @@ def read_json(path: Path, kind: str = "a JSON file as chg writes it") -> dict[st
         ResultsError: the file is missing, damaged or holds no JSON object.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(read_text(path))
     except OSError as error:
-        raise ResultsError(f"{path} cannot be read: {error}") from error
-    except ValueError as error:
-        raise ResultsError(f"{path} is not {kind}: {error}") from error
+        raise ResultsError(f"{path} cannot be read: {reason(error)}") from error
+    except (ValueError, RecursionError) as error:
+        raise ResultsError(f"{path} is not {kind}: {reason(error)}") from error
     if not isinstance(content, dict):
         raise ResultsError(f"{path} is not {kind}: it holds no JSON object")
     return content
@@ -149,6 +230,9 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         with safe_open(path, framework="pt") as file:
             notes = json.loads((file.metadata() or {}).get("notes", "{}"))
-            return {name: file.get_tensor(name) for name in file.keys()}, notes  # noqa: SIM118
-    except (SafetensorError, ValueError, OSError) as error:
-        raise ResultsError(f"{path} is missing or damaged: {error}") from error
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, ValueError, RecursionError, OSError) as error:
+        raise ResultsError(f"{path} is missing or damaged: {reason(error)}") from error
+    if not isinstance(notes, dict):
+        raise ResultsError(f"{path} is damaged: its notes are no JSON object")
+    return tensors, notes

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from chg.cli.contrast import Command as ContrastCommand
 from chg.cli.fit import EXAMPLES
 from chg.cli.fit import Command as FitCommand
 from chg.cli.main import VERBS, main
@@ -174,3 +177,76 @@ def test_a_studys_folder_does_not_turn_on_a_strangers_code(
     manifest["command"]["trust_remote_code"] = True
     (run / "manifest.json").write_text(json.dumps(manifest))
     assert "give --trust_remote_code" in refusal(capsys, "validate", str(run), "--quiet")
+
+
+def deep(levels: int) -> str:
+    return "[" * levels + "]" * levels
+
+
+LAUGHS = "a: &a [x]\n" + "\n".join(
+    f"{new}: &{new} [*{old}, *{old}, *{old}, *{old}, *{old}, *{old}, *{old}, *{old}]"
+    for old, new in zip("abcdefghij", "bcdefghijk", strict=True)
+)
+WRONG_SETTINGS = {
+    "no int": ("epochs: !!int x", "is not YAML"),
+    "no float": ("lr: !!float x", "is not YAML"),
+    "no bool": ("quiet: !!bool x", "is not YAML"),
+    "no time": ("revision: !!timestamp x", "is not YAML"),
+    "no date": ("revision: 2020-99-99", "is not YAML: month must be in 1..12"),
+    "no hour": ("revision: 2020-01-01T25:61:61Z", "is not YAML: hour must be in 0..23"),
+    "an integer of 5,000 digits": ("epochs: " + "9" * 5000, "is not YAML: Exceeds the limit"),
+    "deep": (f"dataset: {deep(5000)}", "is not YAML"),
+    "mapping": ("dataset: {a: b}", "dataset must be one value, or a list of them"),
+    "laughs": (LAUGHS + "\ndataset: *k", "unknown setting 'a'"),
+    "laughs in a setting": (
+        LAUGHS.replace("a: &a", "dataset: &a"),
+        "unknown setting 'b'",
+    ),
+    "laughs as a value": (
+        "dataset: " + LAUGHS.replace("\n", ", ").replace("a: &a", "{a: &a") + "}",
+        "dataset must be one value",
+    ),
+    "help for a bool": ("chat_template: -h", "chat_template must be true or false, got -h"),
+    "help for a number": ("epochs: --help", "--epochs"),
+    "a long value": ("epochs: " + "x" * 100_000, "--epochs"),
+    "a long name": ("x" * 1000 + ": 1", "unknown setting 'xxxx"),
+    "a name of bytes": ("dataset: !!binary aGk=", "dataset"),
+    "a zero": ('out: "g\\0.pt"', "holds bytes that are not UTF-8"),
+    "half a letter": ('model: "\\ud800"', "holds bytes that are not UTF-8"),
+    "a negative seed": ("seed: -1", "--seed must be 0 or more, and below 2^62, got -1"),
+    "a huge seed": ("seed: " + "9" * 4000, "--seed must be 0 or more, and below 2^62, got 9999"),
+    "no data": ('dataset: ""', "--dataset is empty"),
+}
+
+
+@pytest.mark.parametrize("case", sorted(WRONG_SETTINGS))
+def test_a_settings_file_that_is_wrong_ends_in_one_line(
+    case: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text, message = WRONG_SETTINGS[case]
+    (tmp_path / "c.yaml").write_text(text)
+    given = ["--model", "builtin:tiny", "--out", str(tmp_path / "gates.pt")]
+    given = given if "out" not in text else given[:2]
+    said = refusal(capsys, "fit", "--config", str(tmp_path / "c.yaml"), *given)
+    assert message in said
+    assert len(said) < 1000
+
+
+def test_a_list_in_a_settings_file_is_a_value(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text("alpha: [0.5, 1]\n")
+    command = parse_command(ContrastCommand, ["--config", str(tmp_path / "c.yaml")], "contrast", "")
+    assert command.fit.alphas == (0.5, 1.0)
+
+
+def test_settings_come_from_files_and_shells_but_no_pipe_is_waited_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    assert "not a file" in refusal(capsys, "fit", "--config", str(tmp_path / "pipe"))
+    command = f"{sys.executable} -m chg fit --config <(echo 'epochs: many')"
+    said = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert "--epochs" in said.stderr
+
+
+def test_a_name_that_is_not_utf8_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "holds bytes that are not UTF-8" in refusal(capsys, "fit", "--dataset", "a\udcff.jsonl")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 
 from chg import load_data, load_prompts
 from chg.config.data import DataConfig
-from chg.data import TokenData, open_held_out, take_held_out
+from chg.data import TokenData, open_held_out, open_rows, take_held_out
 from chg.errors import DataError
 from support.local_hub import SENTENCES
 from support.rows import scored_text
@@ -169,3 +170,110 @@ def test_bad_files(tmp_path: Path, tokenizer) -> None:  # type: ignore[no-untype
         load_prompts(tmp_path / "empty.txt", tokenizer)
     with pytest.raises(DataError, match="cannot be read"):
         load_prompts(tmp_path / "missing.txt", tokenizer)
+
+
+ROW = json.dumps({"text": "one two three"}).encode()
+NULLS = {
+    "first.jsonl": b"null\n",
+    "all.jsonl": b"null\nnull\n",
+    "later.jsonl": ROW + b"\n null\n",
+    "bom.jsonl": b"\xef\xbb\xbfnull\n",
+    "whole.json": b"null",
+    "lines.json": b"\nnull\n" + ROW,
+    "folder/train.jsonl": b"null\n",
+}
+DAMAGED = {
+    "latin.jsonl": (b'{"text": "caf\xe9"}', "bytes that are not UTF-8"),
+    "latin.csv": (b"text\ncaf\xe9\n", "codec can't decode"),
+    "latin.txt": (b"caf\xe9 au lait\n", "codec can't decode"),
+    "overlong.jsonl": (b'{"text": "\xc0\xaf"}', "bytes that are not UTF-8"),
+    "empty.json": (b"", "is empty; write a row per line"),
+    "empty.jsonl": (b"\n\n", "is empty; write a row per line"),
+    "empty.parquet": (b"", "is empty; write a row per line"),
+    "no_rows.json": (b"[]", "no data"),
+    "no.parquet": (b"PAR1", "could not be loaded"),
+    "deep.jsonl": (b'{"text": ' + b"[" * 2000 + b"]" * 2000 + b"}", "recursion"),
+    "deep.json": (b"[" * 2000 + b"]" * 2000, "depth"),
+    "numbers.jsonl": (b"1\n2\n", "could not be loaded"),
+    "mixed.jsonl": (ROW + b"\n[]\n", "could not be loaded"),
+    "wide.jsonl": (
+        json.dumps({f"column {i}": "a" for i in range(2000)}).encode(),
+        "has no column 'text'; it has",
+    ),
+    "long.jsonl": (json.dumps({"c" * 100_000: "a"}).encode(), "has no column 'text'; it has ccc"),
+    "lines.jsonl": (json.dumps({"a\nb": "a"}).encode(), "has no column 'text'; it has a b"),
+}
+
+
+@pytest.mark.parametrize("name", sorted(NULLS))
+def test_a_null_row_is_refused_before_the_library_dies_of_it(name: str, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / name).write_bytes(NULLS[name])
+    with pytest.raises(DataError, match=r"line \d is null; write a row with its columns"):
+        open_rows(
+            DataConfig(dataset=str((tmp_path / name).parent if "/" in name else tmp_path / name)), 0
+        )
+
+
+def test_a_null_inside_of_a_row_is_read(tmp_path: Path) -> None:
+    rows = [{"text": "one two three", "tags": [None, None]}, {"text": None, "tags": None}]
+    (tmp_path / "rows.json").write_text(json.dumps(rows, indent=0))
+    assert open_rows(DataConfig(dataset=str(tmp_path / "rows.json")), 0).columns == (
+        ["one two three"],
+    )
+
+
+@pytest.mark.parametrize("name", sorted(DAMAGED))
+def test_a_damaged_file_ends_in_one_short_line(
+    name: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    content, message = DAMAGED[name]
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=message) as caught:
+        open_rows(DataConfig(dataset=str(tmp_path / name)), 0)
+    said = str(caught.value)
+    assert name in said
+    assert len(said) < 1000
+    assert len(said.splitlines()) == 1
+    assert "Failed" not in capfd.readouterr().err
+
+
+NAMES = ["[a]", "a*b?", "a$b$c_{", "a b", "n" * 240, "中文", os.fsdecode(b"\xff\xfe")]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_name_is_a_name_and_no_pattern(name: str, tmp_path: Path) -> None:
+    file, folder, nested = (tmp_path / f"{name}.jsonl", tmp_path / "in" / name, tmp_path / name)
+    for path in (file, folder / "train.jsonl", nested / "data" / "train.jsonl"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(ROW)
+    for dataset in (file, folder, nested):
+        assert open_rows(DataConfig(dataset=str(dataset)), 0).columns == (["one two three"],)
+
+
+def test_a_name_that_no_file_can_have_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="does not exist"):
+        open_rows(DataConfig(dataset=str(tmp_path / ("n" * 300 + ".jsonl"))), 0)
+    with pytest.raises(DataError, match="File name too long"):
+        open_rows(DataConfig(dataset="n" * 300), 0)
+
+
+def test_a_column_of_images_is_no_text(tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    from datasets import Features, Image
+
+    table = pa.table({"text": [{"bytes": b"not a picture", "path": None}]})
+    schema = Features({"text": Image()}).arrow_schema
+    pq.write_table(table.cast(schema), tmp_path / "rows.parquet")
+    with pytest.raises(DataError, match="column 'text' of .* holds "):
+        open_rows(DataConfig(dataset=str(tmp_path / "rows.parquet")), 0)
+
+
+def test_a_script_in_a_dataset_folder_is_not_run(tmp_path: Path) -> None:
+    folder = tmp_path / "scripted"
+    folder.mkdir()
+    (folder / "scripted.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
+    with pytest.raises(DataError, match="scripted"):
+        open_rows(DataConfig(dataset=str(folder)), 0)
+    assert not (tmp_path / "ran").exists()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import pickle
+import random
 from pathlib import Path
 
 import pytest
@@ -80,6 +82,20 @@ def test_a_truncated_file_is_refused(tmp_path: Path, form: str, share: float) ->
         {"logits": torch.zeros(4), "num_layers": 2, "num_heads": 2},
         {"logits": torch.full((2, 2), float("nan")), "num_layers": 2, "num_heads": 2},
         {"logits": torch.zeros(2, 2), "num_layers": 2, "num_heads": 2, "metadata": "{"},
+        {"logits": torch.zeros(2, 2), "num_layers": 2, "num_heads": 2, "metadata": "[" * 9999},
+        {"logits": torch.zeros(2, 2), "num_layers": 2, "num_heads": 2, "metadata": torch.ones(2)},
+        {"logits": torch.zeros(2, 2), "num_layers": torch.ones(2) * 2, "num_heads": 2},
+        {"logits": torch.zeros(2, 2), "num_layers": torch.tensor(2), "num_heads": 2},
+        {"logits": torch.eye(2).to_sparse(), "num_layers": 2, "num_heads": 2},
+        {"logits": torch.eye(2).to_sparse_csr(), "num_layers": 2, "num_heads": 2},
+        {"logits": torch.zeros(2, 2, device="meta"), "num_layers": 2, "num_heads": 2},
+        {"logits": torch.zeros(1, 1).expand(2**20, 2**20), "num_layers": 2**20, "num_heads": 2**20},
+        {
+            "logits": torch.zeros(2, 2),
+            "exists": torch.eye(2, dtype=torch.bool).to_sparse(),
+            "num_layers": 2,
+            "num_heads": 2,
+        },
     ],
 )
 def test_what_is_not_a_gate_file_is_refused(tmp_path: Path, content: object) -> None:
@@ -89,7 +105,22 @@ def test_what_is_not_a_gate_file_is_refused(tmp_path: Path, content: object) -> 
         HeadGates.load(path)
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_bytes_changed_anywhere_are_refused_or_read(tmp_path: Path, form: str) -> None:
+    path = HeadGates(torch.randn(3, 4), {"model": "gpt2"}).save(tmp_path / f"gates.{form}")
+    whole, generator = path.read_bytes(), random.Random(3)
+    for _ in range(150):
+        changed = bytearray(whole)
+        for place in generator.choices(range(len(whole)), k=3):
+            changed[place] = generator.randrange(256)
+        path.write_bytes(changed)
+        with contextlib.suppress(GateFileError):
+            assert HeadGates.load(path).values.shape == (3, 4)
+
+
 def test_missing_and_unwritable(tmp_path: Path) -> None:
+    with pytest.raises(GateFileError, match="does not exist"):
+        HeadGates.load(tmp_path / ("n" * 300 + ".pt"))
     with pytest.raises(GateFileError, match="does not exist"):
         HeadGates.load(tmp_path / "nothing.pt")
     (tmp_path / "file").write_text("not a folder")
@@ -101,11 +132,12 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path: Path, monkeypatch) -
     path = HeadGates(torch.zeros(2, 2)).save(tmp_path / "gates.pt")
     before = path.read_bytes()
 
-    def fail(content: object, target: Path) -> None:  # noqa: ARG001
-        target.write_bytes(b"half")
+    def fail(target: Path, content: bytes) -> None:
+        with target.open("wb") as file:
+            file.write(content[:100])
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(torch, "save", fail)
+    monkeypatch.setattr(Path, "write_bytes", fail)
     with pytest.raises(KeyboardInterrupt):
         HeadGates(torch.ones(2, 2)).save(path)
     assert path.read_bytes() == before

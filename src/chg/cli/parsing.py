@@ -18,7 +18,8 @@ from typing import Any, TypeVar
 
 import yaml
 
-from chg.errors import ConfigError
+from chg.errors import ConfigError, reason
+from chg.files import read_text
 
 Command = TypeVar("Command")
 
@@ -55,6 +56,7 @@ def parse_command(
             f"authors, give {TRUST} on the command line as well"
         )
     arguments = [*from_file, *arguments]
+    _require_text(arguments)
     doc = inspect.getdoc(command)
     captured = io.StringIO()
     try:
@@ -121,36 +123,57 @@ def _from_yaml(command: type, path: str | None) -> list[str]:
     """A YAML file of settings as flags."""
     if path is None:
         return []
-    try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"config file {path} cannot be read: {error.strerror}") from error
-    except yaml.YAMLError as error:
-        reason = " ".join(str(error).split())
-        raise ConfigError(f"config file {path} is not YAML: {reason}") from error
-    if content is None:
-        return []
-    if not isinstance(content, dict):
-        raise ConfigError(f"config file {path} must hold `name: value` lines")
-    known = {name for section in _sections(command) for name in section}
+    known = {name: kind for section in _sections(command) for name, kind in section.items()}
     flags: list[str] = []
-    for key, value in content.items():
+    for key, value in _read_yaml(path).items():
         name = str(key).replace("-", "_")
         if name not in known or name == "config":
             raise ConfigError(f"config file {path}: unknown setting {key!r}")
-        if isinstance(value, bool):
+        parts = value if isinstance(value, list) else [value]
+        if any(isinstance(part, list | dict | set) for part in parts):
+            raise ConfigError(f"config file {path}: {name} must be one value, or a list of them")
+        if known[name] == "bool":
+            if not isinstance(value, bool):
+                raise ConfigError(f"config file {path}: {name} must be true or false, got {value}")
             flags.append(f"--{name}" if value else f"--no_{name}")
         else:
             flags.append(f"--{name}={value}")
     return flags
 
 
-def _sections(command: type) -> list[list[str]]:
+def _read_yaml(path: str) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(read_text(Path(path)))
+    except OSError as error:
+        raise ConfigError(f"config file {path} cannot be read: {reason(error)}") from error
+    except Exception as error:  # `!!int x`, dates such as 2020-99-99: any error of their makers
+        said = error if isinstance(error, yaml.YAMLError) else reason(error)
+        raise ConfigError(f"config file {path} is not YAML: {said}") from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
+        raise ConfigError(f"config file {path} must hold `name: value` lines")
+    return content
+
+
+def _sections(command: type) -> list[dict[str, Any]]:
+    """The settings of each section of a command, with their types as they are written."""
     defaults = command()
     return [
-        [field.name for field in dataclasses.fields(getattr(defaults, section.name))]
+        {field.name: field.type for field in dataclasses.fields(getattr(defaults, section.name))}
         for section in dataclasses.fields(defaults)
     ]
+
+
+def _require_text(arguments: Sequence[str]) -> None:
+    """See that names can be written into results and messages.
+
+    Raises:
+        UsageError: one holds bytes that are not UTF-8, or a zero byte.
+    """
+    for argument in arguments:
+        if any(letter == "\0" or "\ud800" <= letter <= "\udfff" for letter in argument):
+            raise UsageError(f"{argument} holds bytes that are not UTF-8; give it another name")
 
 
 def _one_line(text: str) -> str:

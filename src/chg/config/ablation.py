@@ -8,15 +8,17 @@ from chg.config.choices import (
     AblationKind,
     AblationMode,
     AblationOrder,
+    Settings,
     Unit,
     require_kind,
     require_positive,
+    require_seed,
 )
 from chg.errors import ConfigError
 
 
 @dataclass(frozen=True)
-class AblationConfig:
+class AblationConfig(Settings):
     """The heads taken out, and the way it is done."""
 
     mode: AblationMode = "individual"
@@ -42,8 +44,10 @@ class AblationConfig:
     """Seed of the random order and of the choice of rows."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require_kind(self.ablation, self.per_position)
         require_positive(batch_size=self.batch_size)
+        require_seed(self.seed)
         if self.confirm < 0:
             raise ConfigError(f"--confirm must be 0 or more, got {self.confirm}")
         if self.confirm and self.mode == "sequential":
@@ -58,7 +62,7 @@ class AblationConfig:
 
 
 @dataclass(frozen=True)
-class AnalysisConfig:
+class AnalysisConfig(Settings):
     """Results on disk that are drawn and listed."""
 
     results: str = "ablation_results.json"
@@ -75,6 +79,7 @@ class AnalysisConfig:
     """Length of the report's lists; the csv always holds every head."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require_positive(top_k=self.top_k)
         if bool(self.gates_retention) != bool(self.gates_removal):
             raise ConfigError(

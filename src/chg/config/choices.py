@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
+import numbers
+import os
+import types
 from dataclasses import dataclass
-from typing import Literal
+from functools import cache
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from chg.errors import ConfigError
 
@@ -82,6 +87,59 @@ none: no tracker. wandb: Weights & Biases. tensorboard: TensorBoard files in run
 Trackio."""
 
 
+@dataclass(frozen=True)
+class Settings:
+    """Settings that are checked against their own types when they are made.
+
+    Python users meet the choices that the command line has.
+    """
+
+    def __post_init__(self) -> None:
+        for name, hint in _hints(type(self)).items():
+            value = getattr(self, name)
+            if not _is_of(value, hint):
+                raise ConfigError(f"--{name} {_expected(value, hint)}, got {value!r}")
+
+
+@cache
+def _hints(settings: type) -> dict[str, Any]:
+    return get_type_hints(settings)
+
+
+def _is_of(value: object, hint: Any) -> bool:
+    if get_origin(hint) in (Union, types.UnionType):
+        return any(_is_of(value, part) for part in get_args(hint))
+    if get_origin(hint) is Literal:
+        return isinstance(value, str) and value in get_args(hint)
+    if hint in (int, float):
+        number = numbers.Integral if hint is int else numbers.Real
+        return isinstance(value, number) and not isinstance(value, bool)
+    if hint is str:  # a path or a number says what its text says
+        return isinstance(value, str | os.PathLike | numbers.Real)
+    return isinstance(value, hint)
+
+
+def _expected(value: object, hint: Any) -> str:
+    """The second half of a sentence about a setting: the values it may have, the nearest first."""
+    if get_origin(hint) is Literal:
+        choices = get_args(hint)
+        near = difflib.get_close_matches(str(value), choices, n=1, cutoff=0.4)
+        meant = f" (perhaps you meant {near[0]})" if near else ""
+        return f"must be one of {', '.join(choices)}{meant}"
+    kinds = get_args(hint) or (hint,)
+    return f"must be {' or '.join(_KINDS[kind] for kind in kinds)}"
+
+
+_KINDS = {
+    bool: "True or False",
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    types.NoneType: "None",
+}
+"""type -> its name in a message"""
+
+
 def require_kind(ablation: AblationKind, per_position: bool) -> None:
     """See that means by position go with ablation by means.
 
@@ -101,6 +159,16 @@ def require_positive(**settings: float | None) -> None:
     for name, value in settings.items():
         if value is not None and not value > 0:
             raise ConfigError(f"--{name} must be greater than 0, got {value}")
+
+
+def require_seed(seed: int) -> None:
+    """See that a seed, and those counted up from it, fit every random generator.
+
+    Raises:
+        ConfigError: it is negative or huge.
+    """
+    if not 0 <= seed < 2**62:
+        raise ConfigError(f"--seed must be 0 or more, and below 2^62, got {seed}")
 
 
 Unit = Literal["head", "kv_group"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from chg.config.choices import Settings
 from chg.errors import ConfigError
 
 DEFAULT_DATASET = "wikitext"
@@ -13,7 +14,7 @@ DEFAULT_LIMIT = 256
 
 
 @dataclass(frozen=True)
-class DataConfig:
+class DataConfig(Settings):
     """The rows, and their tokens that are scored."""
 
     dataset: str = DEFAULT_DATASET
@@ -43,6 +44,7 @@ class DataConfig:
     """Use at most this many rows, drawn with the seed; 0 is all."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.max_length < 2:
             raise ConfigError(f"--max_length must be at least 2, got {self.max_length}")
         if self.limit is not None and self.limit < 0:
@@ -74,7 +76,7 @@ class AblationData(DataConfig):
 
 
 @dataclass(frozen=True)
-class ReferenceData:
+class ReferenceData(Settings):
     """Rows whose heads stand in for ablated ones, with --ablation mean or resample."""
 
     reference_dataset: str | None = None
@@ -85,7 +87,7 @@ class ReferenceData:
 
 
 @dataclass(frozen=True)
-class RetainData:
+class RetainData(Settings):
     """The behaviour to keep."""
 
     retain_dataset: str | None = None
@@ -103,7 +105,7 @@ class RetainData:
 
 
 @dataclass(frozen=True)
-class ForgetData:
+class ForgetData(Settings):
     """The behaviour to lose."""
 
     forget_dataset: str | None = None
@@ -121,7 +123,7 @@ class ForgetData:
 
 
 @dataclass(frozen=True)
-class TupleData:
+class TupleData(Settings):
     """Both at once: rows with retain_prompt, retain_target, forget_prompt and forget_target."""
 
     tuples_dataset: str | None = None
@@ -138,7 +140,7 @@ class TupleData:
 
 
 @dataclass(frozen=True)
-class SharedData:
+class SharedData(Settings):
     """Settings of the rows of both sides."""
 
     separator: str = " "

@@ -9,15 +9,17 @@ from chg.config.choices import (
     AblationKind,
     LambdaScale,
     Recompute,
+    Settings,
     Unit,
     require_kind,
     require_positive,
+    require_seed,
 )
 from chg.errors import ConfigError
 
 
 @dataclass(frozen=True)
-class OptimizerConfig:
+class OptimizerConfig(Settings):
     """Settings of the optimiser of gates."""
 
     lambda_reg: float = 0.0
@@ -53,7 +55,9 @@ class OptimizerConfig:
     """Reproduce the published clip, which gives a gate outside its range no push back."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require_kind(self.ablation, self.per_position)
+        require_seed(self.seed)
         require_positive(
             lr=self.lr,
             epochs=self.epochs,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from chg.config.choices import Dtype, Recompute
+from chg.config.choices import Dtype, Recompute, Settings
 from chg.errors import ConfigError
 
 
 @dataclass(frozen=True)
-class MemoryConfig:
+class MemoryConfig(Settings):
     """An estimate of the memory that a fit and an ablation would take."""
 
     memory: bool = False
@@ -22,12 +22,13 @@ class MemoryConfig:
     """Parts that the fit computes again in its backward pass: none, each mlp, or each layer."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.batch_size < 1 or self.length < 2:
             raise ConfigError("--batch_size must be at least 1 and --length at least 2")
 
 
 @dataclass(frozen=True)
-class ModelConfig:
+class ModelConfig(Settings):
     """The model, and the way it is loaded."""
 
     model: str = "gpt2"

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from chg.config.choices import CLOSED_BELOW, OPEN_ABOVE, require_positive
+from chg.config.choices import CLOSED_BELOW, OPEN_ABOVE, Settings, require_positive
 from chg.config.fitting import OptimizerConfig
 from chg.errors import ConfigError
 
 
 @dataclass(frozen=True)
-class CheckConfig:
+class CheckConfig(Settings):
     """The study, and the way it is checked."""
 
     run: str = "runs/study"
@@ -37,6 +37,7 @@ class CheckConfig:
     trust."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require_positive(
             seeds=self.seeds, points=self.points, tolerance=self.tolerance, eval_rows=self.eval_rows
         )

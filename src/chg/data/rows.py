@@ -122,7 +122,13 @@ def strings(rows: Dataset, column: str, name: str) -> Sequence[str]:
     Raises:
         DataError: it holds something else.
     """
-    values = list(rows[column])
+    kind = type(rows.features[column]).__name__
+    if kind not in ("Value", "ClassLabel"):
+        raise DataError(f"column {column!r} of {name} holds {kind}, not text")
+    try:
+        values = list(rows[column])
+    except UnicodeDecodeError as error:
+        raise DataError(f"column {column!r} of {name} holds bytes that are not UTF-8") from error
     for value in values:
         if value is not None and not isinstance(value, str | int | float):
             raise DataError(f"column {column!r} of {name} holds a {type(value).__name__}, not text")

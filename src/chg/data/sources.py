@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import codecs
+import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from chg.errors import DataError
+from chg.errors import DataError, reason
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -47,11 +50,10 @@ def resolve_split(name: str, config: str | None, split: str) -> tuple[Dataset, s
 
 def is_local(name: str) -> bool:
     """True of a built-in data set and of a path, false of a name on the hub."""
-    path = Path(name)
     return (
         name.startswith((BUILTIN_PREFIX, ".", "/", "~"))
-        or path.suffix in FILE_FORMATS
-        or path.exists()
+        or Path(name).suffix in FILE_FORMATS
+        or os.path.exists(name)  # of a name too long as well, where Path raises
     )
 
 
@@ -69,26 +71,65 @@ def read_rows(name: str, config: str | None, split: str) -> Dataset:
     if name.startswith(BUILTIN_PREFIX):
         return _builtin(name.removeprefix(BUILTIN_PREFIX), config, split)
     path = Path(name)
-    if path.is_file():
+    if not name.strip():
+        raise DataError("--dataset is empty; give a name, a local file or folder, or builtin:icl")
+    if os.path.isfile(name):
         if path.suffix not in FILE_FORMATS:
             raise DataError(
                 f"{name} has an ending that is not read; use one of {', '.join(FILE_FORMATS)}"
             )
-        with _no_cache() as read:
-            return _load(FILE_FORMATS[path.suffix], None, split, name, data_files=str(path), **read)
-    if path.is_dir():
-        with _no_cache() as read:
-            return _load(name, config, split, name, **read)
+        _require_rows(path)
+        with _as_it_is_now(path) as (stand_in, read):
+            return _load(
+                FILE_FORMATS[path.suffix], None, split, name, data_files=str(stand_in), **read
+            )
+    if os.path.isdir(name):
+        for file in sorted([*path.rglob("*.json"), *path.rglob("*.jsonl")]):
+            if file.is_file():
+                _require_rows(file)
+        with _as_it_is_now(path) as (stand_in, read):
+            return _load(str(stand_in), config, split, name, **read)
     if is_local(name):
         raise DataError(f"data file {name} does not exist")
     return _load(name, config, split, name)
 
 
 @contextmanager
-def _no_cache() -> Iterator[dict[str, Any]]:
-    """Read local files as they are now: the library's cache knows neither place nor content."""
+def _as_it_is_now(path: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Read a local file or folder as it is now: the library's cache knows neither place nor
+    content. Links stand for the files, since the library takes a name for a pattern.
+    """
     with tempfile.TemporaryDirectory() as folder:
-        yield {"cache_dir": folder, "keep_in_memory": True}
+        stand_in = Path(folder) / f"data{path.suffix if path.is_file() else ''}"
+        if path.is_file():
+            stand_in.symlink_to(path.resolve())
+        else:
+            shutil.copytree(path.resolve(), stand_in, copy_function=os.symlink)
+        yield stand_in, {"cache_dir": f"{folder}/cache", "keep_in_memory": True}
+
+
+def _require_rows(path: Path) -> None:
+    """See that a file has rows, none of them null: the library would end the process at those.
+
+    Raises:
+        DataError: it does not, or it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            lines = ((i, line.strip()) for i, line in enumerate(file, start=1) if line.strip())
+            _, first = next(lines, (0, b""))
+            first = first.removeprefix(codecs.BOM_UTF8)
+            # Of one JSON value over many lines, a null is but a part.
+            by_line = FILE_FORMATS.get(path.suffix) == "json" and first not in (b"[", b"{")
+            null = next((i for i, line in lines if line == b"null"), None) if by_line else None
+    except OSError as error:
+        raise DataError(f"data file {path} cannot be read: {reason(error)}") from error
+    if not first:
+        raise DataError(f"data file {path} is empty; write a row per line")
+    if by_line and first == b"null":
+        null = 1
+    if null is not None:
+        raise DataError(f"{path}: line {null} is null; write a row with its columns")
 
 
 def _builtin(name: str, config: str | None, split: str) -> Dataset:
@@ -125,23 +166,40 @@ def _load(builder: str, config: str | None, split: str, shown: str, **options: A
     from datasets.exceptions import DatasetNotFoundError
 
     datasets.disable_progress_bars()
+    link = str(options.get("data_files", builder))
     where = f"dataset {shown!r}" + (f" ({config})" if config else "")
+
+    def failed(error: Exception, what: str = "could not be loaded") -> str:
+        return f"{where} {what}: {reason(error).replace(link, shown)}"
+
     try:
-        return datasets.load_dataset(builder, config, split=split, **options)
+        with _silent():
+            return datasets.load_dataset(builder, config, split=split, **options)
     except DatasetNotFoundError as error:
         raise DataError(f"{where} was not found on the hub or in this folder") from error
     except (ConnectionError, datasets.exceptions.DatasetsError) as error:
+        if os.path.exists(shown):
+            raise DataError(failed(error)) from error
         raise DataError(
-            f"{where} could not be loaded: {_first_line(error)}. If the hub cannot be reached, use "
-            "a local file or folder, or --dataset builtin:icl, which ships with chg"
+            f"{failed(error)}. If the hub cannot be reached, use a local file or folder, or "
+            "--dataset builtin:icl, which ships with chg"
         ) from error
-    except ValueError as error:
-        if "split" in str(error).lower():
-            raise SplitNotFoundError(f"{where}: {_first_line(error)}") from error
-        raise DataError(f"{where} could not be loaded: {_first_line(error)}") from error
     except OSError as error:
-        raise DataError(f"{where} could not be read: {_first_line(error)}") from error
+        raise DataError(failed(error, "could not be read")) from error
+    except Exception as error:  # files that are damaged or too deep end anywhere in its readers
+        if isinstance(error, ValueError) and "split" in str(error).lower():
+            raise SplitNotFoundError(f"{where}: {reason(error)}") from error
+        raise DataError(failed(error)) from error
 
 
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Keep the library from logging what it raises as well."""
+    from datasets.utils import logging
+
+    before = logging.get_verbosity()
+    logging.set_verbosity(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)

@@ -7,7 +7,9 @@ Where a layer has fewer heads than others, or none, the entries that are no head
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,12 +18,12 @@ from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import safe_open
+from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 from chg.config import CLOSED_BELOW, OPEN_ABOVE, VERDICT_THRESHOLD
-from chg.errors import GateFileError
+from chg.errors import GateFileError, reason
 from chg.files import atomic_path
 
 FORMAT_VERSION = 1
@@ -102,25 +104,18 @@ class HeadGates:
         tensors = {"logits": self.logits.detach().to("cpu", torch.float32).contiguous()}
         if not self.exists.all():
             tensors["exists"] = self.exists.cpu()
+        sizes = {"num_layers": self.num_layers, "num_heads": self.num_heads}
         metadata = json.dumps({"format_version": FORMAT_VERSION, **self.metadata})
+        if path.suffix == ".safetensors":
+            header = {name: str(size) for name, size in sizes.items()}
+            content = to_bytes(tensors, metadata={**header, "metadata": metadata})
+        else:
+            # Into memory first: torch tells of a full disk by an error of its own insides.
+            buffer = io.BytesIO()
+            torch.save({**tensors, **sizes, "metadata": metadata}, buffer)
+            content = buffer.getvalue()
         with atomic_path(path) as temporary:
-            if path.suffix == ".safetensors":
-                header = {
-                    "num_layers": str(self.num_layers),
-                    "num_heads": str(self.num_heads),
-                    "metadata": metadata,
-                }
-                save_file(tensors, temporary, metadata=header)
-            else:
-                torch.save(
-                    {
-                        **tensors,
-                        "num_layers": self.num_layers,
-                        "num_heads": self.num_heads,
-                        "metadata": metadata,
-                    },
-                    temporary,
-                )
+            temporary.write_bytes(content)
         return path
 
     @classmethod
@@ -131,7 +126,7 @@ class HeadGates:
             GateFileError: it is missing, damaged, unsafe or not a gate file.
         """
         path = Path(path)
-        if not path.is_file():
+        if not os.path.isfile(path):  # of a name too long as well, where Path raises
             raise GateFileError(f"gate file {path} does not exist; make one with `chg fit`")
         content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pt(path)
         return cls(*_checked(content, path))
@@ -145,7 +140,7 @@ def _read_pt(path: Path) -> Mapping[str, Any]:
             f"gate file {path} was refused: it is damaged, or holds objects other than plain "
             "tensors and numbers, which could run code when loaded"
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+    except Exception as error:  # damaged bytes end anywhere in the unpickler
         raise GateFileError(
             f"gate file {path} is damaged or truncated; fit it again with `chg fit`"
         ) from error
@@ -160,8 +155,8 @@ def _read_safetensors(path: Path) -> Mapping[str, Any]:
             header = file.metadata() or {}
             content: dict[str, Any] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         content.update({k: int(v) for k, v in header.items() if k.startswith("num_")})
-    except (SafetensorError, ValueError, OSError) as error:
-        raise GateFileError(f"gate file {path} is damaged or truncated: {error}") from error
+    except Exception as error:  # dtypes that torch lacks, and what else a header can say
+        raise GateFileError(f"gate file {path} is damaged or truncated: {reason(error)}") from error
     return {**content, "metadata": header.get("metadata", "{}")}
 
 
@@ -170,22 +165,35 @@ def _checked(content: Mapping[str, Any], path: Path) -> tuple[Tensor, dict[str, 
     if missing:
         raise GateFileError(f"{path} is not a gate file: it has no {', '.join(sorted(missing))}")
     logits = content["logits"]
-    if not isinstance(logits, Tensor) or logits.dim() != 2 or not logits.is_floating_point():
+    if not _is_matrix(logits) or not logits.is_floating_point():
         raise GateFileError(f"{path} is not a gate file: its logits are not a [layer, head] matrix")
     said = (content["num_layers"], content["num_heads"])
-    if tuple(logits.shape) != said:
+    if not all(type(size) is int for size in said) or tuple(logits.shape) != said:
         raise GateFileError(
             f"{path} contradicts itself: logits {tuple(logits.shape)}, sizes {said}"
         )
     exists = content.get("exists", torch.ones_like(logits, dtype=torch.bool))
-    if not isinstance(exists, Tensor) or exists.dtype != torch.bool or exists.shape != logits.shape:
+    if not _is_matrix(exists) or exists.dtype != torch.bool or exists.shape != logits.shape:
         raise GateFileError(f"{path} is damaged: `exists` does not say which of its heads exist")
     if logits[exists].isnan().any():
         raise GateFileError(f"{path} holds logits that are NaN; fit it again")
+    return logits.to(torch.float32).masked_fill(~exists, torch.nan), _metadata(content, path)
+
+
+def _is_matrix(value: object) -> bool:
+    """True of a plain matrix with a number in memory for each of its entries."""
+    if not isinstance(value, Tensor) or value.layout != torch.strided or value.dim() != 2:
+        return False
+    in_memory = value.device.type == "cpu" and not value.is_quantized
+    return in_memory and value.numel() * value.element_size() <= value.untyped_storage().nbytes()
+
+
+def _metadata(content: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    text = content.get("metadata", "{}")
     try:
-        metadata = json.loads(content.get("metadata") or "{}")
-    except (TypeError, ValueError) as error:
+        metadata = json.loads(text) if isinstance(text, str) else None
+    except (ValueError, RecursionError) as error:
         raise GateFileError(f"{path} has metadata that is not JSON text") from error
     if not isinstance(metadata, dict):
         raise GateFileError(f"{path} has metadata that is not a JSON object")
-    return logits.to(torch.float32).masked_fill(~exists, torch.nan), metadata
+    return metadata
