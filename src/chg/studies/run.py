@@ -104,7 +104,8 @@ def study(
         written = out is not None
         if out is None:
             out = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "study"
-        folder = StudyFolder(out, _manifest(model, data, held_out, config, command), resume=resume)
+        manifest = _manifest(model, data, held_out, config, command)
+        folder = stack.enter_context(StudyFolder(out, manifest, resume=resume))
         (data, held_out), fill = prepare(model, config, (data, held_out), reference)
         inputs = StudyInputs(model, data, held_out, fill, config, folder, show_progress)
         rows = ResumableEvaluation(model, held_out, fill, config.batch_size, folder, show_progress)
