@@ -34,6 +34,7 @@ from chg.models import (
     find_head_sites,
     gate_shape,
     input_device,
+    plain_torch,
     unwrap_model,
 )
 from chg.report import Study, save_study
@@ -57,6 +58,7 @@ from chg.studies.resumable import ResumableEvaluation
 from chg.studies.validation import at_retention, measure_effects
 
 
+@plain_torch()
 def study(
     model: AnyModel,
     data: TokenData,

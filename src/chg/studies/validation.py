@@ -15,7 +15,7 @@ from chg.data import TokenData
 from chg.engine import Evaluate, EvaluationOptions
 from chg.errors import ConfigError, GateError
 from chg.gating import prepare
-from chg.models import AnyModel, find_head_sites, unwrap_model
+from chg.models import AnyModel, find_head_sites, plain_torch, unwrap_model
 from chg.report import Study
 from chg.results import (
     SCORES,
@@ -36,6 +36,7 @@ class Validation:
     correlations: tuple[Correlation, ...]
 
 
+@plain_torch()
 def validate(
     model: AnyModel,
     study: Study,
