@@ -26,13 +26,21 @@ from chg.data import TokenData
 from chg.engine import EvaluationOptions, SequenceScores, capabilities, evaluate_gates
 from chg.errors import GateError, ModelError
 from chg.gating import HeadGates, Reference, attach, describe_reference, prepare
-from chg.models import AnyModel, describe_model, find_head_sites, matmul_dtype, unwrap_model
+from chg.models import (
+    AnyModel,
+    describe_model,
+    find_head_sites,
+    matmul_dtype,
+    plain_torch,
+    unwrap_model,
+)
 from chg.progress import progress_bar
 from chg.results import AblationResult, HeadScore, Method, Step, origin
 
 logger = logging.getLogger(__name__)
 
 
+@plain_torch()
 def ablate_heads(
     model: AnyModel,
     data: TokenData,

@@ -169,6 +169,7 @@ def open_engine(
     Raises:
         ArchitectureError: the model's heads cannot be found.
         ConfigError: `recompute` cannot be done in this model.
+        ModelError: another thread works with the model, or it has no weights.
     """
     model = unwrap_model(model)
     with frozen(model), uncompiled():

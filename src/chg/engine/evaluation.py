@@ -16,7 +16,7 @@ from chg.engine.engine import Engine, open_engine
 from chg.engine.log_probs import TargetScores
 from chg.engine.prefix_tree import row_keys
 from chg.gating import Reference, attach
-from chg.models import AnyModel, find_head_sites
+from chg.models import AnyModel, find_head_sites, plain_torch
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,7 @@ Evaluate = Callable[[str, Sequence[Tensor]], list[SequenceScores]]
 """`evaluate(name, gate_matrices)` scores held-out rows; the name says what is being measured."""
 
 
+@plain_torch()
 def evaluate_gates(
     model: AnyModel,
     data: TokenData,
@@ -121,6 +122,7 @@ def evaluate_open(
     return [totals.of(place) for place in places]
 
 
+@plain_torch()
 def evaluate(
     model: AnyModel,
     data: TokenData,

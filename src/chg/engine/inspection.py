@@ -6,7 +6,13 @@ from dataclasses import dataclass
 
 from chg.engine.capabilities import Mode, capabilities
 from chg.gating import check_head_sites
-from chg.models import AnyModel, architecture_name, find_head_sites, unwrap_model
+from chg.models import (
+    AnyModel,
+    architecture_name,
+    find_head_sites,
+    plain_torch,
+    unwrap_model,
+)
 
 
 @dataclass(frozen=True)
@@ -33,6 +39,7 @@ class Inspection:
     """Length up to which rows that begin alike share it; 0 if they cannot."""
 
 
+@plain_torch()
 def inspect_model(model: AnyModel) -> Inspection:
     """Find a model's heads and prove on four tokens that gates do what they should.
 

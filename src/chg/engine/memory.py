@@ -23,6 +23,7 @@ from chg.engine.engine import TOKENS_PER_PASS, Engine, open_engine
 from chg.engine.log_probs import score_hidden, target_scores
 from chg.engine.state import PassOrder
 from chg.errors import ModelError
+from chg.models import plain_torch, without_weights
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class MemoryEstimate:
     """The states that branches start from, and a pass full of branches."""
 
 
+@plain_torch()
 def estimate_memory(
     model: nn.Module, batch_size: int, length: int, recompute: Recompute = "none"
 ) -> MemoryEstimate:
@@ -79,7 +81,7 @@ def _ablate_once(engine: Engine, row: TokenRow, batch_size: int) -> None:
 
 
 def _peak(model: nn.Module, job: Callable[[], object]) -> int:
-    with LivingTensors(model) as living:
+    with without_weights(), LivingTensors(model) as living:
         try:
             job()
         except (RuntimeError, NotImplementedError) as error:

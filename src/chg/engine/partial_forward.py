@@ -20,7 +20,9 @@ stream.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
+from types import MethodType
 from typing import Any
 
 import torch
@@ -43,6 +45,22 @@ from chg.engine.state import (
 )
 from chg.gating import scale_heads
 from chg.models import HeadSite, HeadSites
+
+
+class _Patch:
+    """A forward in place of a module's own; a copy of the module gets its own back."""
+
+    def __init__(self, module: nn.Module, forward: Callable[..., Any], before: Any) -> None:
+        self._module, self._forward, self._before = module, forward, before
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._forward(*args, **kwargs)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        if self._before is not None:
+            return copy.deepcopy(self._before, memo)
+        copied = memo[id(self._module)]
+        return MethodType(type(copied).forward, copied)
 
 
 class PartialForward:
@@ -153,8 +171,10 @@ class PartialForward:
         return flat
 
     def _patch(self, module: nn.Module, forward: Callable[..., Any]) -> None:
-        self._patched.append((module, module.__dict__.get("forward")))
-        module.__dict__["forward"] = forward  # modules of a TransformerBridge pass attributes on
+        before = module.__dict__.get("forward")
+        self._patched.append((module, before))
+        # Not as an attribute: modules of a TransformerBridge pass attributes on.
+        module.__dict__["forward"] = _Patch(module, forward, before)
 
     def _layer(self, i: int, original: Callable[..., Any]) -> Callable[..., Any]:
         def forward(*args: Any, **kwargs: Any) -> Any:

@@ -32,7 +32,7 @@ from chg.fitting.optimizer import GateOptimizer, Update, starting_logits
 from chg.fitting.stopping import updates_between_looks
 from chg.fitting.updates import MicroBatch, contrast_updates, endless_rows
 from chg.gating import HeadGates, count_gates, describe_reference, prepare
-from chg.models import AnyModel, describe_model, unwrap_model
+from chg.models import AnyModel, describe_model, plain_torch, unwrap_model
 from chg.progress import ProgressBar, progress_bar
 from chg.results import ContrastFit, ContrastRun, SideMetrics, origin
 
@@ -69,6 +69,7 @@ class ContrastResult:
         return self.run.warnings
 
 
+@plain_torch()
 def fit_contrastive(
     model: AnyModel,
     retain: TokenData,
@@ -100,6 +101,7 @@ def fit_contrastive(
     return _fit(unwrap_model(model), rows, config or ContrastConfig(**settings), show_progress)
 
 
+@plain_torch()
 def fit_matched(
     model: AnyModel,
     split: MatchedSplit,

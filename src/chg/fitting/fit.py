@@ -28,7 +28,7 @@ from chg.fitting.optimizer import GateOptimizer, Update, starting_logits
 from chg.fitting.stopping import updates_between_looks
 from chg.fitting.updates import MicroBatch, total_updates, update_batches
 from chg.gating import HeadGates, count_gates, describe_reference, prepare
-from chg.models import AnyModel, describe_model, gate_shape, unwrap_model
+from chg.models import AnyModel, describe_model, gate_shape, plain_torch, unwrap_model
 from chg.progress import ProgressBar, Report, progress_bar
 from chg.results import origin
 
@@ -53,6 +53,7 @@ class FitResult:
     """NLL of each update's rows before it."""
 
 
+@plain_torch()
 def fit_gates(
     model: AnyModel,
     data: TokenData,

@@ -11,7 +11,14 @@ from torch.utils.hooks import RemovableHandle
 
 from chg.errors import ArchitectureError
 from chg.gating.hooks import AttachedGates
-from chg.models import HeadSites, SharedProjection, frozen, shared_projections, uncompiled
+from chg.models import (
+    HeadSites,
+    SharedProjection,
+    frozen,
+    plain_torch,
+    shared_projections,
+    uncompiled,
+)
 
 
 @dataclass
@@ -26,6 +33,7 @@ class _Trace:
     outputs: dict[int, list[Tensor]]
 
 
+@plain_torch()
 def check_head_sites(model: nn.Module, sites: HeadSites) -> None:
     """Prove on a few tokens that gates at these sites multiply heads and nothing else.
 

@@ -20,7 +20,7 @@ coordinate mixes all heads.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from weakref import WeakKeyDictionary
 
 from jaxtyping import Float
@@ -30,7 +30,7 @@ from chg.errors import GateError
 from chg.gating.check import check_head_sites
 from chg.gating.gates import HeadGates
 from chg.gating.hooks import AttachedGates
-from chg.models import AnyModel, find_head_sites, unwrap_model
+from chg.models import AnyModel, find_head_sites, plain_torch, unwrap_model
 
 _checked: WeakKeyDictionary[nn.Module, list[int]] = WeakKeyDictionary()
 """Models whose sites passed the check, with the identity of each projection it was done on."""
@@ -54,6 +54,7 @@ def get_attention_module(model: AnyModel, layer: int) -> nn.Module:
     raise GateError(f"layer {layer} has no softmax attention, and so no heads")
 
 
+@plain_torch()
 def attach(
     model: AnyModel,
     gates: HeadGates | Float[Tensor, "*batch layer head"],
@@ -77,6 +78,7 @@ def attach(
     Raises:
         ArchitectureError: the heads were not found, or the check failed.
         GateError: the gates or the reference do not fit the model, or the gates leave [0, 1].
+        ModelError: another thread works with the model, or it has no weights.
     """
     model = unwrap_model(model)
     sites = find_head_sites(model)
@@ -88,14 +90,19 @@ def attach(
     values = gates.values if isinstance(gates, HeadGates) else gates
     handle = AttachedGates(model, sites, values, reference)
     if check:
-        of_heads = values[..., sites.existing(handle.unit).to(values.device)]
-        if not bool(((of_heads >= 0) & (of_heads <= 1)).all()):
-            handle.remove()
-            raise GateError(
-                f"gates must lie in [0, 1]; got values from {of_heads.min():.3g} to "
-                f"{of_heads.max():.3g}. Logits go through HeadGates(logits) or torch.sigmoid first"
-            )
+        with ExitStack() as unless_right:
+            unless_right.callback(handle.remove)
+            _require_in_range(values[..., sites.existing(handle.unit).to(values.device)])
+            unless_right.pop_all()
     return handle
+
+
+def _require_in_range(of_heads: Tensor) -> None:
+    if not bool(((of_heads >= 0) & (of_heads <= 1)).all()):
+        raise GateError(
+            f"gates must lie in [0, 1]; got values from {of_heads.min():.3g} to "
+            f"{of_heads.max():.3g}. Logits go through HeadGates(logits) or torch.sigmoid first"
+        )
 
 
 @contextmanager

@@ -13,7 +13,14 @@ from torch.utils.hooks import RemovableHandle
 
 from chg.config import Unit
 from chg.errors import GateError
-from chg.models import HeadSite, HeadSites, SharedProjection, shared_projections, uncompiled
+from chg.models import (
+    HeadSite,
+    HeadSites,
+    SharedProjection,
+    in_one_thread,
+    shared_projections,
+    uncompiled,
+)
 
 
 class AttachedGates:
@@ -35,11 +42,12 @@ class AttachedGates:
         self._undo = ExitStack()
         self.gates = gates
         try:
+            self._undo.enter_context(in_one_thread(model))
             self._undo.enter_context(uncompiled())
             for projection, turns in shared_projections(sites).items():
                 # A reference stands in for heads as they are before any other gates on them.
                 first = reference is not None
-                hook = self._hook(turns)
+                hook = self._hook(projection, turns)
                 self._keep(projection.register_forward_pre_hook(hook, prepend=first))
                 if turns.shared:
                     self._keep(model.register_forward_pre_hook(turns.restart))
@@ -75,8 +83,10 @@ class AttachedGates:
         """Take these gates off the model; other contexts on it stay."""
         self._undo.close()
 
-    def _hook(self, turns: SharedProjection) -> Any:
-        def scale(_module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    def _hook(self, projection: nn.Module, turns: SharedProjection) -> Any:
+        def scale(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+            if module is not projection:
+                return args  # a copy of the model, which no gates were put on
             site = turns.next()
             if self.unit == "head":
                 gates = self._gates[..., site.layer, : site.num_heads]

@@ -28,6 +28,7 @@ from chg.models import (
     find_head_sites,
     frozen,
     input_device,
+    plain_torch,
     record_heads,
     uncompiled,
     unwrap_model,
@@ -86,6 +87,7 @@ class Reference:
         }
 
 
+@plain_torch()
 def make_reference(
     model: AnyModel, data: TokenData, kind: AblationKind, *, per_position: bool = False
 ) -> Reference | None:
@@ -127,6 +129,7 @@ def make_reference(
     return Reference(kind, sums.means())
 
 
+@plain_torch()
 def prepare(
     model: AnyModel,
     config: AblationConfig | OptimizerConfig,

@@ -13,6 +13,7 @@ from chg.models.layouts import register_architecture
 from chg.models.loading import load_model, load_without_weights
 from chg.models.modes import frozen, matmul_dtype, uncompiled
 from chg.models.projections import SharedProjection, record_heads, shared_projections
+from chg.models.torch_state import in_one_thread, plain_torch, without_weights
 from chg.models.unwrap import AnyModel, unwrap_model
 
 __all__ = [
@@ -25,15 +26,18 @@ __all__ = [
     "find_head_sites",
     "frozen",
     "gate_shape",
+    "in_one_thread",
     "input_device",
     "load_model",
     "load_without_weights",
     "matmul_dtype",
     "model_name",
+    "plain_torch",
     "record_heads",
     "register_architecture",
     "shared_projections",
     "text_config",
     "uncompiled",
     "unwrap_model",
+    "without_weights",
 ]

@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from torch import nn
 
-from chg.errors import ArchitectureError
+from chg.errors import ArchitectureError, ModelError
 from chg.models.describe import input_device
+from chg.models.torch_state import OfTheProcess, in_one_thread, runs_without_weights
 
-_disabled = ExitStack()
-_users = 0
+
+def _force_eager() -> AbstractContextManager[None]:
+    try:
+        if torch.compiler.is_compiling():
+            raise RuntimeError  # as the next line does in code that was not traced
+        return torch.compiler.set_stance("force_eager")
+    except RuntimeError as error:
+        raise ArchitectureError(
+            "gates cannot be attached inside a compiled function; call it under gates instead"
+        ) from error
+
+
+_eager = OfTheProcess(_force_eager)
 
 
 @contextmanager
@@ -25,40 +37,44 @@ def uncompiled() -> Iterator[None]:
     Raises:
         ArchitectureError: compiled code is running already.
     """
-    global _users
-    if _users == 0:
-        try:
-            if torch.compiler.is_compiling():
-                raise RuntimeError  # as the next line does in code that was not traced
-            _disabled.enter_context(torch.compiler.set_stance("force_eager"))
-        except RuntimeError as error:
-            raise ArchitectureError(
-                "gates cannot be attached inside a compiled function; call it under gates instead"
-            ) from error
-    _users += 1
-    try:
+    with _eager.entered():
         yield
-    finally:
-        _users -= 1
-        if _users == 0:
-            _disabled.close()
 
 
 @contextmanager
 def frozen(model: nn.Module) -> Iterator[None]:
-    """Put the model in eval mode without weight gradients; restore every flag afterwards."""
+    """Put the model in eval mode without weight gradients; restore every flag afterwards.
+
+    Raises:
+        ModelError: another thread works with the model, or it cannot be used as it was made.
+    """
+    _require_usable(model)
     training = [(module, module.training) for module in model.modules()]
     required = [(weight, weight.requires_grad) for weight in model.parameters()]
-    try:
-        model.eval()
-        for weight, _ in required:
-            weight.requires_grad_(False)
-        yield
-    finally:
-        for module, flag in training:
-            module.training = flag
-        for weight, flag in required:
-            weight.requires_grad_(flag)
+    with in_one_thread(model):
+        try:
+            model.eval()
+            for weight, _ in required:
+                weight.requires_grad_(False)
+            yield
+        finally:
+            for module, flag in training:
+                module.training = flag
+            for weight, flag in required:
+                weight.requires_grad_(flag)
+
+
+def _require_usable(model: nn.Module) -> None:
+    if input_device(model).type == "meta" and not runs_without_weights():
+        raise ModelError(
+            f"{type(model).__name__} has no weights, only their shapes (it is on the meta device); "
+            "load it, for example with chg.load_model"
+        )
+    if any(weight.is_inference() for weight in model.parameters()):
+        raise ModelError(
+            f"{type(model).__name__} was made under torch.inference_mode, so that no gradient can "
+            "pass it; load it outside of that"
+        )
 
 
 @contextmanager
@@ -66,27 +82,31 @@ def matmul_dtype(model: nn.Module, dtype: torch.dtype) -> Iterator[None]:
     """Multiply matrices in `dtype`; the residual stream, norms and the loss are in float32.
 
     Weights are replaced by copies inside, each made once, and are back afterwards.
+
+    Raises:
+        ModelError: another thread works with the model.
     """
     swapped: list[tuple[nn.Module, str, nn.Parameter]] = []
     copies: dict[tuple[int, torch.dtype], nn.Parameter] = {}
     low = dtype.itemsize < 4
     casting = torch.autocast(input_device(model).type, dtype=dtype) if low else nullcontext()
-    try:
-        for module in model.modules():
-            wanted = dtype if _multiplies(module) else torch.float32
-            for name, weight in list(module._parameters.items()):
-                if weight is None or not weight.is_floating_point() or weight.dtype == wanted:
-                    continue
-                key = (id(weight), wanted)
-                if key not in copies:
-                    copies[key] = nn.Parameter(weight.detach().to(wanted), requires_grad=False)
-                swapped.append((module, name, weight))
-                module._parameters[name] = copies[key]
-        with casting:
-            yield
-    finally:
-        for module, name, weight in swapped:
-            module._parameters[name] = weight
+    with in_one_thread(model):
+        try:
+            for module in model.modules():
+                wanted = dtype if _multiplies(module) else torch.float32
+                for name, weight in list(module._parameters.items()):
+                    if weight is None or not weight.is_floating_point() or weight.dtype == wanted:
+                        continue
+                    key = (id(weight), wanted)
+                    if key not in copies:
+                        copies[key] = nn.Parameter(weight.detach().to(wanted), requires_grad=False)
+                    swapped.append((module, name, weight))
+                    module._parameters[name] = copies[key]
+            with casting:
+                yield
+        finally:
+            for module, name, weight in swapped:
+                module._parameters[name] = weight
 
 
 def _multiplies(module: nn.Module) -> bool:

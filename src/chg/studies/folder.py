@@ -7,18 +7,22 @@ checkpoint of the one under way, and what has been evaluated so far; it is gone 
 
 from __future__ import annotations
 
+import hashlib
 import json
+import logging
 import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import filelock
+import torch
 import yaml
 from safetensors.torch import save_file
 from torch import Tensor
 
-from chg.errors import ConfigError
+from chg.errors import ConfigError, OutputError, ResultsError
 from chg.files import (
     MANIFEST,
     atomic_path,
@@ -38,6 +42,18 @@ FREE_TO_CHANGE = {"checkpoint_every", "seeds_per_batch"}
 """Settings that change no number but in rounding."""
 OF_ONE_RUN = {"out", "resume", "quiet"}
 """Flags that are not settings of the study."""
+FITS = ("initial", "initial_done", "pushed", "pushed_done")
+"""Names under which fits are put aside, each made from those before it; measuring needs all."""
+GOES_ON_FROM = {
+    "initial": "the start",
+    "initial_done": "the start",
+    "pushed": "the end of G0",
+    "pushed_done": "the end of G0",
+}
+"""Place from which a study goes on without what was put aside under a name."""
+LOCK = ".lock"
+
+logger = logging.getLogger(__name__)
 
 
 class StudyFolder:
@@ -49,7 +65,8 @@ class StudyFolder:
         resume: go on with what is there.
 
     Raises:
-        OutputError: the folder holds something already, or cannot be written.
+        OutputError: the folder holds something already, another run works in it, or it cannot be
+            written.
         ConfigError: it holds a study of something else.
     """
 
@@ -57,6 +74,9 @@ class StudyFolder:
         self.path = Path(path)
         begun = self.path / MANIFEST
         require_usable_folder(path, resume=resume)
+        self._lock = filelock.FileLock(self.path / LOCK, thread_local=False)
+        if not self.finished:
+            self._acquire()
         if begun.is_file():
             _require_same(read_json(begun), manifest, self.path)
         self.manifest = manifest
@@ -70,7 +90,27 @@ class StudyFolder:
     @property
     def finished(self) -> bool:
         """True once the study is done."""
-        return bool(read_json(self.path / MANIFEST).get("status") == "complete")
+        manifest = self.path / MANIFEST
+        return manifest.is_file() and read_json(manifest).get("status") == "complete"
+
+    def __enter__(self) -> StudyFolder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+    def _acquire(self) -> None:
+        """Take the folder for this run; the system gives it back when the process ends."""
+        ensure_folder(self.path)
+        try:
+            self._lock.acquire(timeout=0)
+        except filelock.Timeout as error:
+            raise OutputError(
+                f"another run works in {self.path}; wait for it, or choose another --out "
+                f"(if there is none, on any machine, delete {self.path / LOCK})"
+            ) from error
+        except (OSError, NotImplementedError) as error:
+            raise OutputError(f"cannot lock {self.path}: {error}; choose another --out") from error
 
     @property
     def metrics(self) -> Path:
@@ -84,17 +124,42 @@ class StudyFolder:
 
     def keep(self, name: str, tensors: Mapping[str, Tensor], **notes: Any) -> None:
         """Put tensors aside for a run that goes on."""
-        with atomic_path(self.path / UNFINISHED / f"{name}.safetensors") as temporary:
-            save_file(dict(tensors), temporary, metadata={"notes": json.dumps(notes)})
+        sealed = json.dumps({**notes, "checksum": _checksum(tensors, notes)})
+        with atomic_path(self._aside(name)) as temporary:
+            save_file(dict(tensors), temporary, metadata={"notes": sealed})
 
     def kept(self, name: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-        """Read what was put aside under a name, with its notes; None if nothing was."""
-        path = self.path / UNFINISHED / f"{name}.safetensors"
-        return read_tensors(path) if path.is_file() else None
+        """Read what was put aside under a name, with its notes; None if nothing was.
+
+        A damaged file counts as none, and so does all that was made from it.
+        """
+        path = self._aside(name)
+        if not path.is_file():
+            return None
+        try:
+            tensors, notes = read_tensors(path)
+            if notes.pop("checksum", None) == _checksum(tensors, notes):
+                return tensors, notes
+        except ResultsError:
+            pass
+        place = GOES_ON_FROM.get(name, f"where {name.replace('_', ' ')} begins")
+        logger.warning("%s is damaged; the study goes on from %s", path, place)
+        self._drop_from(name)
+        return None
+
+    def _drop_from(self, name: str) -> None:
+        """Forget what was put aside under a name and all that was made from it."""
+        made_before = FITS[: FITS.index(name)] if name in FITS else ()
+        for path in (self.path / UNFINISHED).glob("*.safetensors"):
+            if path.stem == name or (name in FITS and path.stem not in made_before):
+                path.unlink()
+
+    def _aside(self, name: str) -> Path:
+        return self.path / UNFINISHED / f"{name}.safetensors"
 
     def drop(self, name: str) -> None:
         """Forget what was put aside."""
-        (self.path / UNFINISHED / f"{name}.safetensors").unlink(missing_ok=True)
+        self._aside(name).unlink(missing_ok=True)
 
     def finish(self, manifest: Mapping[str, Any]) -> None:
         """Mark the study as done."""
@@ -103,6 +168,16 @@ class StudyFolder:
             {"format_version": FORMAT_VERSION, "status": "complete", **manifest},
         )
         shutil.rmtree(self.path / UNFINISHED, ignore_errors=True)
+        (self.path / LOCK).unlink(missing_ok=True)
+
+
+def _checksum(tensors: Mapping[str, Tensor], notes: Mapping[str, Any]) -> str:
+    """Digest of tensors and notes, the same for what was written and what is read back."""
+    digest = hashlib.sha256(json.dumps(notes, sort_keys=True).encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _require_same(before: Mapping[str, Any], now: Mapping[str, Any], path: Path) -> None:

@@ -34,6 +34,7 @@ from chg.models import (
     find_head_sites,
     gate_shape,
     input_device,
+    plain_torch,
     unwrap_model,
 )
 from chg.report import Study, save_study
@@ -59,6 +60,7 @@ from chg.studies.resumable import ResumableEvaluation
 logger = logging.getLogger(__name__)
 
 
+@plain_torch()
 def study(
     model: AnyModel,
     data: TokenData,
@@ -106,7 +108,8 @@ def study(
         written = out is not None
         if out is None:
             out = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "study"
-        folder = StudyFolder(out, _manifest(model, data, held_out, config, command), resume=resume)
+        manifest = _manifest(model, data, held_out, config, command)
+        folder = stack.enter_context(StudyFolder(out, manifest, resume=resume))
         (data, held_out), fill = prepare(model, config, (data, held_out), reference)
         inputs = StudyInputs(model, data, held_out, fill, config, folder, show_progress)
         rows = ResumableEvaluation(model, held_out, fill, config.batch_size, folder, show_progress)

@@ -10,7 +10,7 @@ from chg.config import StudyConfig
 from chg.data import TokenData
 from chg.errors import ConfigError, GateError
 from chg.gating import prepare
-from chg.models import AnyModel, find_head_sites, unwrap_model
+from chg.models import AnyModel, find_head_sites, plain_torch, unwrap_model
 from chg.report import Study
 from chg.results import CausalCurve, Checks, Correlation, StudyScores
 from chg.studies.proofs import Prover
@@ -34,6 +34,7 @@ class Validation:
         return self.proofs.correlations
 
 
+@plain_torch()
 def validate(
     model: AnyModel,
     study: Study,
