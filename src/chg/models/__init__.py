@@ -14,8 +14,10 @@ from chg.models.loading import load_model, load_without_weights
 from chg.models.modes import frozen, matmul_dtype, uncompiled
 from chg.models.projections import SharedProjection, record_heads, shared_projections
 from chg.models.unwrap import AnyModel, unwrap_model
+from chg.models.weights import WEIGHTS, weights_difference
 
 __all__ = [
+    "WEIGHTS",
     "AnyModel",
     "HeadSite",
     "HeadSites",
@@ -36,4 +38,5 @@ __all__ = [
     "text_config",
     "uncompiled",
     "unwrap_model",
+    "weights_difference",
 ]

@@ -10,6 +10,7 @@ from torch import nn
 
 from chg.errors import ArchitectureError
 from chg.models.describe import input_device
+from chg.models.unwrap import AnyModel, unwrap_model
 
 _disabled = ExitStack()
 _users = 0
@@ -45,8 +46,16 @@ def uncompiled() -> Iterator[None]:
 
 
 @contextmanager
-def frozen(model: nn.Module) -> Iterator[None]:
-    """Put the model in eval mode without weight gradients; restore every flag afterwards."""
+def frozen(model: AnyModel) -> Iterator[None]:
+    """Put the model in eval mode without weight gradients; restore every flag afterwards.
+
+    For a training loop of your own over gates: what they were computed from still gets gradients.
+
+    Example:
+        >>> with frozen(model), gated(model, torch.sigmoid(logits)):  # doctest: +SKIP
+        ...     model(**batch).loss.backward()
+    """
+    model = unwrap_model(model)
     training = [(module, module.training) for module in model.modules()]
     required = [(weight, weight.requires_grad) for weight in model.parameters()]
     try:
