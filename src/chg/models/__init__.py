@@ -15,8 +15,10 @@ from chg.models.modes import frozen, matmul_dtype, uncompiled
 from chg.models.projections import SharedProjection, record_heads, shared_projections
 from chg.models.torch_state import in_one_thread, plain_torch, without_weights
 from chg.models.unwrap import AnyModel, unwrap_model
+from chg.models.weights import WEIGHTS, weights_difference
 
 __all__ = [
+    "WEIGHTS",
     "AnyModel",
     "HeadSite",
     "HeadSites",
@@ -39,5 +41,6 @@ __all__ = [
     "text_config",
     "uncompiled",
     "unwrap_model",
+    "weights_difference",
     "without_weights",
 ]
