@@ -103,6 +103,14 @@ def require_positive(**settings: float | None) -> None:
             raise ConfigError(f"--{name} must be greater than 0, got {value}")
 
 
+DEFAULT_SEED = 42
+"""Seed of everything that is drawn, unless another is given."""
+
+Stage = Literal["initial", "retention", "removal"]
+"""Stage of a study's fits.
+
+initial: fitted freely (G0). retention: pushed open from there (G+). removal: pushed closed (G-)."""
+
 Unit = Literal["head", "kv_group"]
 """Part of a layer that has a gate.
 

@@ -1,5 +1,6 @@
 """Results: typed, on disk, and read without a model."""
 
+from chg.config import Stage
 from chg.results.ablation import AblationResult, HeadScore, Method, Step
 from chg.results.agreement import rank_correlation
 from chg.results.causal import CausalCurve, Correlation, write_checks
@@ -13,7 +14,7 @@ from chg.results.contrast import (
 from chg.results.heads_table import heads_table
 from chg.results.provenance import git_commit, origin, package_versions
 from chg.results.roles import ROLE_OF, ROLES, SCORES, Taxonomy, classify_heads
-from chg.results.stages import STAGE_NAMES, STAGES, LogitsOfStudy, Stage
+from chg.results.stages import STAGE_NAMES, STAGES, LogitsOfStudy
 from chg.results.study import CHECKS, CONFIG, GATES, METRICS, StudyResults
 from chg.results.study_scores import Effects, PathScores, StudyScores, read_path, read_scores
 
