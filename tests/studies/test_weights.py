@@ -39,8 +39,9 @@ def with_adapter(model: nn.Module) -> Any:
 
 
 def test_other_weights_are_refused_in_a_line_and_old_studies_are_not(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("chg.report.folder.save_figures", lambda *_: [])
     data, held_out, out = ragged_data(), ragged_data(3), tmp_path / "run"
     finished = chg.study(loaded(), data, held_out=held_out, out=out, **SHORT)
     described = finished.manifest["model"]

@@ -171,6 +171,14 @@ def require_seed(seed: int) -> None:
         raise ConfigError(f"--seed must be 0 or more, and below 2^62, got {seed}")
 
 
+DEFAULT_SEED = 42
+"""Seed of everything that is drawn, unless another is given."""
+
+Stage = Literal["initial", "retention", "removal"]
+"""Stage of a study's fits.
+
+initial: fitted freely (G0). retention: pushed open from there (G+). removal: pushed closed (G-)."""
+
 Unit = Literal["head", "kv_group"]
 """Part of a layer that has a gate.
 

@@ -15,7 +15,7 @@ from chg.data import TokenData
 from chg.engine.engine import Engine, open_engine
 from chg.engine.log_probs import TargetScores
 from chg.engine.prefix_tree import row_keys
-from chg.gating import Reference, attach
+from chg.gating import AnyGates, Reference, attach, gate_values, resolve_gates
 from chg.models import AnyModel, find_head_sites, plain_torch
 
 
@@ -54,7 +54,7 @@ Evaluate = Callable[[str, Sequence[Tensor]], list[SequenceScores]]
 def evaluate_gates(
     model: AnyModel,
     data: TokenData,
-    gate_matrices: Iterable[Float[Tensor, "layer head"]],
+    gate_matrices: Iterable[AnyGates],
     *,
     batch_size: int = 16,
     tokens_per_pass: int | None = None,
@@ -70,7 +70,8 @@ def evaluate_gates(
     Args:
         model: a causal language model; its weights and flags are left as they are.
         data: rows with their target tokens.
-        gate_matrices: gates in [0, 1], each `[layer, head]`, or `[layer, kv_group]`.
+        gate_matrices: gates in [0, 1], each `[layer, head]`, or `[layer, kv_group]`, in any form
+            that `gated` takes.
         batch_size: rows that run together at most; the result does not depend on it.
         tokens_per_pass: about as many tokens run together; chosen for the device if not given.
         controls: score each matrix by its difference from the first one computed beside it, so that
@@ -79,12 +80,13 @@ def evaluate_gates(
         on_progress: called with the share of the work that each pass did.
 
     Raises:
-        ArchitectureError, GateError: as `gated`.
+        ArchitectureError, GateError, ResultsError: as `gated`.
         DataError: the reference is by row, and rows have none.
     """
     options = EvaluationOptions(batch_size, tokens_per_pass, controls, on_progress)
+    matrices = [gate_values(resolve_gates(model, gates)) for gates in gate_matrices]
     with open_engine(model, reference=reference) as engine:
-        return evaluate_open(engine, data, gate_matrices, options)
+        return evaluate_open(engine, data, matrices, options)
 
 
 @dataclass(frozen=True)
@@ -126,12 +128,12 @@ def evaluate_open(
 def evaluate(
     model: AnyModel,
     data: TokenData,
-    gates: Float[Tensor, "layer head"] | None = None,
+    gates: AnyGates | None = None,
     *,
     batch_size: int = 16,
     reference: Reference | None = None,
 ) -> SequenceScores:
-    """Score the data under one gate matrix, or ungated."""
+    """Score the data under one gate matrix, in any form that `gated` takes, or ungated."""
     if gates is None:
         gates = torch.ones(find_head_sites(model).shape)
     return evaluate_gates(model, data, [gates], batch_size=batch_size, reference=reference)[0]

@@ -12,9 +12,19 @@ from chg.gating.references import (
     prepare,
     repeat_for_rows,
 )
+from chg.gating.sources import (
+    FOR_FITTING,
+    AnyGates,
+    describe_gates,
+    gate_values,
+    resolve_gates,
+    study_of,
+)
 
 __all__ = [
+    "FOR_FITTING",
     "LOGIT_BOUND",
+    "AnyGates",
     "AttachedGates",
     "HeadGates",
     "Reference",
@@ -22,11 +32,15 @@ __all__ = [
     "attach",
     "check_head_sites",
     "count_gates",
+    "describe_gates",
     "describe_reference",
+    "gate_values",
     "gated",
     "get_attention_module",
     "make_reference",
     "prepare",
     "repeat_for_rows",
+    "resolve_gates",
     "scale_heads",
+    "study_of",
 ]

@@ -149,5 +149,5 @@ def _digest(tensor: Tensor) -> str:
         pairs = np.bincount(data, minlength=256).reshape(16, 16)
         data, shape = pairs.sum(0) + pairs.sum(1), packed.shape
     digest = hashlib.blake2b(f"{tensor.dtype} {list(shape)} ".encode(), digest_size=16)
-    digest.update(data)
+    digest.update(data.data)
     return digest.hexdigest()
