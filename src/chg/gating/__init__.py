@@ -12,6 +12,7 @@ from chg.gating.references import (
     prepare,
     repeat_for_rows,
 )
+from chg.gating.rows import require_rows_for
 
 __all__ = [
     "LOGIT_BOUND",
@@ -28,5 +29,6 @@ __all__ = [
     "make_reference",
     "prepare",
     "repeat_for_rows",
+    "require_rows_for",
     "scale_heads",
 ]
