@@ -204,7 +204,7 @@ class _Job:
         matrices = (closed_in_turn if sequential else closed_alone)(self.baseline, heads)
         what = "confirming heads" if exactly else "ablating heads"
         with precision, progress_bar(len(heads), what, show=self.show_progress, unit="head") as bar:
-            scores = evaluate_gates(
+            return evaluate_gates(
                 self.model,
                 self.data,
                 matrices,
@@ -213,12 +213,6 @@ class _Job:
                 reference=self.reference,
                 on_progress=lambda share: bar.update(share * len(heads)),
             )
-        if not all(np.isfinite(score.mean_target_logprob) for score in scores):
-            raise ModelError(
-                "the model's log-probabilities are NaN or infinite; try --dtype float32, or check "
-                "the model"
-            )
-        return scores
 
     def estimate(self, heads: list[Head]) -> tuple[float, tuple[HeadScore, ...]]:
         """Measure the metric at the baseline, and estimate the scores."""
@@ -231,8 +225,6 @@ class _Job:
             scores, metric = estimate_scores(
                 self.model, self.data, self.baseline, options, self.reference
             )
-        if not bool(scores.isfinite().all()):
-            raise ModelError("the gradients are NaN or infinite; try --dtype float32")
         return metric, tuple(
             HeadScore(layer, head, float(scores[layer, head]), None, exact=False)
             for layer, head in heads

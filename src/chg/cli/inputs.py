@@ -65,6 +65,8 @@ class OpenedInputs:
 
     def tokenize(self, model: Any, tokenizer: Any) -> Inputs:
         """Tokenise the rows, none longer than the positions that the model has."""
+        from chg.models import max_positions
+
         longest = max_positions(model)
         data = held_out = tokenize_rows(self.rows.cut_to(longest), tokenizer)
         if self.held_out is not None:
@@ -228,9 +230,3 @@ def load_checked_model(config: ModelConfig, gates: HeadGates | None = None) -> t
             f"{config.model} has {shape[0]} x {shape[1]}; it belongs to another model"
         )
     return model, tokenizer
-
-
-def max_positions(model: Any) -> int | None:
-    """Tokens that a row may have at most; None where the model does not say."""
-    positions = getattr(model.config, "max_position_embeddings", None)
-    return positions if isinstance(positions, int) else None

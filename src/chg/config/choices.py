@@ -7,7 +7,6 @@ import numbers
 import os
 import types
 from dataclasses import dataclass
-from functools import cache
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from chg.errors import ConfigError
@@ -95,15 +94,10 @@ class Settings:
     """
 
     def __post_init__(self) -> None:
-        for name, hint in _hints(type(self)).items():
+        for name, hint in get_type_hints(type(self)).items():
             value = getattr(self, name)
             if not _is_of(value, hint):
                 raise ConfigError(f"--{name} {_expected(value, hint)}, got {value!r}")
-
-
-@cache
-def _hints(settings: type) -> dict[str, Any]:
-    return get_type_hints(settings)
 
 
 def _is_of(value: object, hint: Any) -> bool:

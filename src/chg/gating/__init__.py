@@ -12,6 +12,7 @@ from chg.gating.references import (
     prepare,
     repeat_for_rows,
 )
+from chg.gating.rows import require_rows_for
 from chg.gating.sources import (
     FOR_FITTING,
     AnyGates,
@@ -40,6 +41,7 @@ __all__ = [
     "make_reference",
     "prepare",
     "repeat_for_rows",
+    "require_rows_for",
     "resolve_gates",
     "scale_heads",
     "study_of",

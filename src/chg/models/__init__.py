@@ -5,6 +5,7 @@ from chg.models.describe import (
     architecture_name,
     describe_model,
     input_device,
+    max_positions,
     model_name,
     text_config,
 )
@@ -33,6 +34,7 @@ __all__ = [
     "load_model",
     "load_without_weights",
     "matmul_dtype",
+    "max_positions",
     "model_name",
     "plain_torch",
     "record_heads",

@@ -34,6 +34,12 @@ def input_device(model: nn.Module) -> torch.device:
     return device
 
 
+def max_positions(model: Any) -> int | None:
+    """Tokens that a row may have at most; None where the model does not say."""
+    positions = getattr(model.config, "max_position_embeddings", None)
+    return positions if isinstance(positions, int) else None
+
+
 def model_name(model: nn.Module) -> str:
     """Name the model as it was loaded, or by its class where it was not loaded."""
     name = getattr(getattr(model, "config", None), "_name_or_path", "")
