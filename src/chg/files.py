@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError, safe_open
@@ -20,6 +21,19 @@ if TYPE_CHECKING:  # a verb proves that it can write before it loads torch
 
 MANIFEST = "manifest.json"
 """File by which a study's folder is known."""
+
+
+def short_name(name: str) -> str:
+    """Name without the folders above it, where it is a local path; any other name as it is.
+
+    The split of a data set may follow the path, as in `/data/rows.jsonl:train`.
+    """
+    found = re.search(r":[^/\\]*$", name)
+    path, split = (name[: found.start()], found[0]) if found else (name, "")
+    plainly = re.match(r"[/~.\\]|[A-Za-z]:[/\\]", path)
+    if not plainly and not os.path.exists(path):
+        return name
+    return (PureWindowsPath(path).name or Path(path).resolve().name) + split  # either slash
 
 
 def ensure_writable(path: str | Path) -> Path:
