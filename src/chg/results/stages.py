@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+import torch
 from jaxtyping import Float
 from safetensors.torch import save_file
 from torch import Tensor
@@ -18,6 +19,9 @@ Stage = Literal["initial", "retention", "removal"]
 
 STAGES: tuple[Stage, ...] = ("initial", "retention", "removal")
 """G0, and G+ and G- fitted from it."""
+
+PATH = ("path_retention", "path_removal")
+"""Logits at every strength; both or neither are in a file."""
 
 
 @dataclass(frozen=True)
@@ -69,9 +73,33 @@ class LogitsOfStudy:
             ResultsError: the file is missing, damaged or of another kind.
         """
         tensors, _ = read_tensors(file)
-        try:
-            main = {stage: tensors[stage] for stage in STAGES}
-        except KeyError as error:
-            raise ResultsError(f"{file} holds no gates of a study: {error} is missing") from error
-        path = {stage: tensors[f"path_{stage}"] for stage in STAGES if f"path_{stage}" in tensors}
-        return cls(main, path)
+        names = [*STAGES, *(name for name in PATH if name in tensors)]
+        for name in names:
+            _require_logits(file, name, tensors)
+        path = {stage: tensors[f"path_{stage}"] for stage in STAGES if f"path_{stage}" in names}
+        if len(path) == 1:
+            raise ResultsError(
+                f"{file} holds no gates of a study: a {' or '.join(PATH)} is missing"
+            )
+        return cls({stage: tensors[stage] for stage in STAGES}, path)
+
+
+def _require_logits(file: Path, name: str, tensors: Mapping[str, Tensor]) -> None:
+    """See that a tensor is there, is of the shape of `initial`, and has the heads of that."""
+    if name not in tensors:
+        raise ResultsError(f"{file} holds no gates of a study: {name} is missing")
+    first, logits = tensors["initial"], tensors[name]
+    dimensions = 4 if name in PATH else 3
+    if logits.dtype != torch.float32 or logits.dim() != dimensions or not logits.numel():
+        raise ResultsError(
+            f"{file} is damaged: {name} is {tuple(logits.shape)} of {logits.dtype}, not "
+            f"{dimensions} dimensions of torch.float32"
+        )
+    if logits.shape[-3:] != first.shape:
+        raise ResultsError(
+            f"{file} contradicts itself: {name} is {tuple(logits.shape)}, initial "
+            f"{tuple(first.shape)}"
+        )
+    exists = ~first[0].isnan()
+    if not exists.any() or (logits.isnan() == exists).any() or logits.isinf().any():
+        raise ResultsError(f"{file} is damaged: {name} holds logits that are NaN or infinite")
