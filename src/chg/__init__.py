@@ -56,7 +56,7 @@ _NAMES = {
         "get_attention_module",
         "make_reference",
     ],
-    "models": ["find_head_sites", "load_model", "register_architecture"],
+    "models": ["find_head_sites", "frozen", "load_model", "register_architecture"],
     "report": ["Study", "analyze"],
     "results": ["AblationResult", "ContrastResults", "Taxonomy", "classify_heads"],
     "studies": ["Validation", "study", "validate"],

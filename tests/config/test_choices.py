@@ -53,7 +53,7 @@ def test_the_nearest_choice_is_named(wrong: dict[str, Any], near: str) -> None:
     "wrong", [{"epochs": "3"}, {"epochs": 1.5}, {"lr": "0.1"}, {"paper_clip": "no"}, {"lr": None}]
 )
 def test_a_value_of_another_type_is_refused(wrong: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError, match="must be (a whole number|a number|True or False), got"):
+    with pytest.raises(ConfigError, match=r"must be (a whole number|a number|True or False), got"):
         chg.FitConfig(**wrong)
 
 

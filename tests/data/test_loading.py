@@ -266,7 +266,7 @@ def test_a_column_of_images_is_no_text(tmp_path: Path) -> None:
     table = pa.table({"text": [{"bytes": b"not a picture", "path": None}]})
     schema = Features({"text": Image()}).arrow_schema
     pq.write_table(table.cast(schema), tmp_path / "rows.parquet")
-    with pytest.raises(DataError, match="column 'text' of .* holds "):
+    with pytest.raises(DataError, match=r"column 'text' of .* holds "):
         open_rows(DataConfig(dataset=str(tmp_path / "rows.parquet")), 0)
 
 

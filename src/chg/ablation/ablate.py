@@ -25,7 +25,17 @@ from chg.config import UNIT_NAMES, AblationConfig, Head
 from chg.data import TokenData
 from chg.engine import EvaluationOptions, SequenceScores, capabilities, evaluate_gates
 from chg.errors import GateError, ModelError
-from chg.gating import HeadGates, Reference, attach, describe_reference, prepare
+from chg.gating import (
+    AnyGates,
+    HeadGates,
+    Reference,
+    attach,
+    describe_gates,
+    describe_reference,
+    gate_values,
+    prepare,
+    resolve_gates,
+)
 from chg.models import (
     AnyModel,
     describe_model,
@@ -46,7 +56,7 @@ def ablate_heads(
     data: TokenData,
     config: AblationConfig | None = None,
     *,
-    gates: HeadGates | None = None,
+    gates: AnyGates | None = None,
     reference: TokenData | None = None,
     show_progress: bool = True,
     **settings: Any,
@@ -57,7 +67,9 @@ def ablate_heads(
         model: a causal language model; left exactly as it was.
         data: rows whose target tokens are scored.
         config: all settings; or give single ones as keywords, `mode="sequential"`.
-        gates: the baseline all other heads stay at; all heads open if not given.
+        gates: the baseline all other heads stay at, in any form that `gated` takes; of a study its
+            removal gates (G-), first seed, cut at 0.5 (others: `HeadGates.from_study`). All heads
+            are open if not given.
         reference: rows that `ablation="mean"` is over, or that `"resample"` takes heads from; those
             of `data` if not given.
         show_progress: a progress bar with the time left, on a terminal.
@@ -75,13 +87,14 @@ def ablate_heads(
     model = unwrap_model(model)
     config = config or AblationConfig(**settings)
     exists = find_head_sites(model).existing(config.unit)
-    baseline = _baseline(gates, config, exists)
+    described = describe_model(model)
+    given = None if gates is None else resolve_gates(model, gates)
+    baseline = _baseline(given, config, exists)
     attach(model, baseline).remove()  # the checks, once, before the work
     began = time.perf_counter()
     (data,), fill = prepare(model, config, (data,), reference)
     job = _Job(model, data, config, baseline, fill, show_progress)
     metric, scored, steps = job.run(head_order(config, exists))
-    described = describe_model(model)
     return AblationResult(
         mode=config.mode,
         model=described["model"],
@@ -103,31 +116,37 @@ def ablate_heads(
             **described,
             **describe_reference(fill),
             data_fingerprint=data.fingerprint,
-            gates=None if gates is None else gates.metadata,
+            gates=describe_gates(given),
         ),
     )
 
 
 def _baseline(
-    gates: HeadGates | None, config: AblationConfig, exists: Bool[Tensor, "layer head"]
+    gates: HeadGates | Float[Tensor, "*batch layer head"] | None,
+    config: AblationConfig,
+    exists: Bool[Tensor, "layer head"],
 ) -> Float[Tensor, "layer head"]:
-    """Take the gates that heads stay at: all open, or those of a file, if these fit the model.
+    """Take the gates that heads stay at: all open, or those given, if these fit the model.
 
     Raises:
         GateError: they do not.
     """
     if gates is None:
         return torch.ones(exists.shape)
-    fitted = gates.metadata.get("ablation", config.ablation)
-    if fitted != config.ablation:
-        logger.warning("the gates were fitted with --ablation %s, not %s", fitted, config.ablation)
-    if gates.values.shape != exists.shape:
+    if isinstance(gates, HeadGates):
+        fitted = gates.metadata.get("ablation", config.ablation)
+        if fitted != config.ablation:
+            logger.warning(
+                "the gates were fitted with --ablation %s, not %s", fitted, config.ablation
+            )
+    values = gate_values(gates).detach()
+    if values.shape != exists.shape:
         raise GateError(
-            f"the gates are {tuple(gates.values.shape)}, the model has {exists.shape[0]} layers x "
+            f"the gates are {tuple(values.shape)}, the model has {exists.shape[0]} layers x "
             f"{exists.shape[1]} {UNIT_NAMES[config.unit]}s; they belong to another model, or were "
             "fitted with another --unit"
         )
-    return gates.values
+    return values
 
 
 def _method(config: AblationConfig) -> Method:
@@ -185,7 +204,7 @@ class _Job:
         matrices = (closed_in_turn if sequential else closed_alone)(self.baseline, heads)
         what = "confirming heads" if exactly else "ablating heads"
         with precision, progress_bar(len(heads), what, show=self.show_progress, unit="head") as bar:
-            scores = evaluate_gates(
+            return evaluate_gates(
                 self.model,
                 self.data,
                 matrices,
@@ -194,12 +213,6 @@ class _Job:
                 reference=self.reference,
                 on_progress=lambda share: bar.update(share * len(heads)),
             )
-        if not all(np.isfinite(score.mean_target_logprob) for score in scores):
-            raise ModelError(
-                "the model's log-probabilities are NaN or infinite; try --dtype float32, or check "
-                "the model"
-            )
-        return scores
 
     def estimate(self, heads: list[Head]) -> tuple[float, tuple[HeadScore, ...]]:
         """Measure the metric at the baseline, and estimate the scores."""
@@ -212,8 +225,6 @@ class _Job:
             scores, metric = estimate_scores(
                 self.model, self.data, self.baseline, options, self.reference
             )
-        if not bool(scores.isfinite().all()):
-            raise ModelError("the gradients are NaN or infinite; try --dtype float32")
         return metric, tuple(
             HeadScore(layer, head, float(scores[layer, head]), None, exact=False)
             for layer, head in heads

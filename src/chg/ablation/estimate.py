@@ -7,12 +7,15 @@ they rank heads wrongly. Costs a few forward and backward passes, however many h
 
 from __future__ import annotations
 
+import math
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from chg.data import TokenData
 from chg.engine import EvaluationOptions, open_engine
+from chg.errors import ModelError
 from chg.gating import Reference
 from chg.models import AnyModel
 
@@ -33,14 +36,16 @@ def estimate_scores(
         model: a causal language model; left as it is.
         data: rows whose target tokens are scored.
         baseline: the gates that all heads stay at.
-        options: rows per pass at most, and a function to tell of progress.
+        options: rows per pass at most, and whom to tell of progress.
         reference: values that heads are replaced by, in place of zeros.
 
     Returns:
         Scores in nats per token, 0 for a head whose gate is 0, and the metric at the baseline.
+
+    Raises:
+        ModelError: a gradient or log-probability is no number.
     """
-    points = torch.tensor(POINTS).view(-1, 1, 1)
-    path = baseline.nan_to_num().cpu() * points
+    path = baseline.nan_to_num().cpu() * torch.tensor(POINTS).view(-1, 1, 1)
     slopes = torch.zeros(baseline.shape, dtype=torch.float64)
     metric = 0.0
     with open_engine(model, reference=reference) as engine:
@@ -55,5 +60,7 @@ def estimate_scores(
             metric += float(sums[0].detach())
             if options.on_progress is not None:
                 options.on_progress(len(rows) / len(data))
+    if not math.isfinite(metric + float(slopes.sum())):
+        raise ModelError("the model's gradients are NaN or infinite; try --dtype float32")
     targets = data.num_target_tokens
-    return -baseline.nan_to_num().cpu() * slopes / targets, metric / targets
+    return -path[0] * slopes / targets, metric / targets

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from chg.cli import terminal
 from chg.cli.parsing import flat_settings
 from chg.cli.terminal import format_number, print_table, say
-from chg.config import AblationConfig, AblationData, ModelConfig, ReferenceData
+from chg.config import AblationConfig, AblationData, ModelConfig, ReferenceData, Stage
 
 if TYPE_CHECKING:
     from chg.cli.inputs import OpenedInputs
@@ -20,6 +20,7 @@ logger = logging.getLogger(__name__)
 
 EXAMPLES = """\
   chg ablate --model gpt2 --gates gates_init.pt --output ablation_results.json
+  chg ablate --model gpt2 --gates runs/gpt2 --stage removal --seed 42
   chg ablate --model gpt2 --screening --confirm 20 --output screened.json
   chg ablate --model gpt2 --ablation mean --output mean.json
   chg ablate --model gpt2 --mode sequential --ablation_order backward --output backward.json"""
@@ -34,7 +35,12 @@ class Output(terminal.Output):
     output: str = "ablation_results.json"
     """Results file to write (JSON)."""
     gates: str | None = None
-    """Gate file all other heads stay at; without one all heads are open."""
+    """Gate file, or a study's folder, whose gates all other heads stay at; without one all heads
+    are open."""
+    stage: Stage | None = None
+    """With a study's folder: its gates of this stage (default: removal), of the fit of --seed."""
+    thresholded: bool = True
+    """With a study's folder: its gates cut at 0.5 into 0 and 1, or else as they were fitted."""
     prompts_file: str | None = None
     """Text file with one prompt per line, in place of the dataset."""
 
@@ -59,7 +65,14 @@ def run(command: Command) -> None:
     from chg.files import ensure_writable
 
     out = ensure_writable(command.output.output)
-    gates = load_gates(command.output.gates)
+    settings = command.output
+    gates = load_gates(
+        settings.gates,
+        settings.stage,
+        command.ablation.seed,
+        default="removal",
+        thresholded=settings.thresholded,
+    )
     _say_what_dtype_means(command)
     opened = _open(command)
     model, tokenizer = load_checked_model(command.model, gates)
@@ -74,8 +87,8 @@ def run(command: Command) -> None:
         reference=inputs.reference,
         show_progress=not command.output.quiet,
     )
-    settings = flat_settings(command)
-    replace(result, metadata={**result.metadata, "configuration": settings}).save(out)
+    metadata = {**result.metadata, "configuration": flat_settings(command)}
+    replace(result, metadata=metadata).save(out)
     _print(result)
     say(f"wrote {out}")
 

@@ -206,8 +206,8 @@ def _fit_tuples(
 def _splits(
     command: Command, opened: OpenedTuples, model: Any, tokenizer: Any
 ) -> Iterator[MatchedSplit]:
-    from chg.cli.inputs import max_positions
     from chg.data import split_tuples, tokenize_held_out_tuples, tokenize_tuples
+    from chg.models import max_positions
 
     longest = max_positions(model)
     data, validation = tokenize_tuples(opened.fitting.cut_to(longest), tokenizer), None

@@ -12,6 +12,7 @@ from urllib.parse import quote
 from chg.cli.terminal import format_number, print_table, say
 from chg.files import ensure_writable
 from chg.fitting import ContrastResult
+from chg.models import WEIGHTS
 from chg.results import ContrastResults, ContrastRun, SideMetrics, mean_and_spread
 
 logger = logging.getLogger(__name__)
@@ -22,6 +23,7 @@ DESCRIBED = (
     "revision",
     "architecture",
     "dtype",
+    *WEIGHTS,
     "dataset",
     "forget_dataset",
     "versions",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from chg.cli import terminal
 from chg.cli.parsing import flat_settings
 from chg.cli.terminal import format_number, print_table, require_gate_file_name, say
-from chg.config import DataConfig, FitConfig, ModelConfig, ReferenceData, Reporter
+from chg.config import DataConfig, FitConfig, ModelConfig, ReferenceData, Reporter, Stage
 
 if TYPE_CHECKING:
     from chg.cli.inputs import Inputs
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 EXAMPLES = """\
   chg fit --model builtin:tiny --dataset builtin:icl --out gates_init.pt
-  chg fit --model gpt2 --init gates_init.pt --out gates_removal.pt --lambda_reg 0.1"""
+  chg fit --model gpt2 --init gates_init.pt --out gates_removal.pt --lambda_reg 0.1
+  chg fit --model gpt2 --init runs/gpt2 --stage initial --seed 42 --lambda_reg -0.1"""
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,11 @@ class Output(terminal.Output):
     out: str = "gates.pt"
     """Gate file to write, .pt or .safetensors."""
     init: str | None = None
-    """Gate file to start from, such as the initialisation (G0) for retention and removal."""
+    """Gate file, or a study's folder, to start from, such as the initialisation (G0) for retention
+    and removal."""
+    stage: Stage | None = None
+    """With a study's folder: start from its gates of this stage (default: initial), of the fit of
+    --seed or else of its first."""
     report_to: Reporter = "none"
     """Experiment tracker that receives the figures of every update."""
 
@@ -56,7 +61,13 @@ def run(command: Command) -> None:
 
     require_gate_file_name(command.output.out)
     out = ensure_writable(command.output.out)
-    init = load_gates(command.output.init)
+    init = load_gates(
+        command.output.init,
+        command.output.stage,
+        command.fit.seed,
+        default="initial",
+        thresholded=False,
+    )
     opened = open_inputs(
         command.data,
         command.fit.ablation,

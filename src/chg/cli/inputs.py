@@ -14,7 +14,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlparse
 
-from chg.config import AblationKind, DataConfig, ModelConfig, ReferenceData
+from chg.config import (
+    DEFAULT_SEED,
+    AblationKind,
+    DataConfig,
+    ModelConfig,
+    ReferenceData,
+    Stage,
+)
 from chg.data import (
     RawRows,
     TokenData,
@@ -58,6 +65,8 @@ class OpenedInputs:
 
     def tokenize(self, model: Any, tokenizer: Any) -> Inputs:
         """Tokenise the rows, none longer than the positions that the model has."""
+        from chg.models import max_positions
+
         longest = max_positions(model)
         data = held_out = tokenize_rows(self.rows.cut_to(longest), tokenizer)
         if self.held_out is not None:
@@ -157,13 +166,42 @@ def use_cache_when_hub_unreachable() -> None:
         os.environ["HF_HUB_OFFLINE"] = "1"
 
 
-def load_gates(path: str | None) -> HeadGates | None:
-    """Load a gate file, if one was given."""
-    if path is None:
-        return None
-    from chg.gating import HeadGates
+def load_gates(
+    path: str | None, stage: Stage | None, seed: int, *, default: Stage, thresholded: bool
+) -> HeadGates | None:
+    """Load a gate file, or gates of a study's folder, if one was given.
 
-    return HeadGates.load(path)
+    Args:
+        path: the file or folder.
+        stage: the stage that was asked for.
+        seed: the verb's seed; of a study that has no such seed the first one is taken where this
+            is the default.
+        default: the stage where none was asked for.
+        thresholded: cut a study's gates into 0 and 1.
+
+    Raises:
+        ConfigError: a stage is asked of a gate file, or of none.
+        GateError, ResultsError: the file or study is missing or damaged, or has no such seed.
+    """
+    study = None
+    if path is not None:
+        from chg.gating import HeadGates, study_of
+
+        study = study_of(path)
+    if study is None:
+        if stage is not None:
+            raise ConfigError(f"--stage {stage} chooses of a study's folder; {path} is none")
+        return None if path is None else HeadGates.load(path)
+    own = seed if seed in study.seeds or seed != DEFAULT_SEED else None
+    gates = HeadGates.from_study(study, stage=stage or default, seed=own, thresholded=thresholded)
+    logger.info(
+        "gates of %s: %s, seed %d%s",
+        path,
+        gates.metadata["stage"],
+        gates.metadata["seed"],
+        ", cut at 0.5 into 0 and 1" if thresholded else "",
+    )
+    return gates
 
 
 def load_checked_model(config: ModelConfig, gates: HeadGates | None = None) -> tuple[Any, Any]:
@@ -186,29 +224,9 @@ def load_checked_model(config: ModelConfig, gates: HeadGates | None = None) -> t
     if headless:
         logger.info("layers %s have no softmax heads, and so no gates", headless)
     shape, groups = sites.shape, sites.group_shape
-    if gates is not None:
-        if tuple(gates.logits.shape) not in (shape, groups):
-            raise GateError(
-                f"the gate file holds {gates.num_layers} layers x {gates.num_heads} heads, "
-                f"{config.model} has {shape[0]} x {shape[1]}; it belongs to another model"
-            )
-        _warn_other_model(gates, model)
+    if gates is not None and tuple(gates.logits.shape) not in (shape, groups):
+        raise GateError(
+            f"the gate file holds {gates.num_layers} layers x {gates.num_heads} heads, "
+            f"{config.model} has {shape[0]} x {shape[1]}; it belongs to another model"
+        )
     return model, tokenizer
-
-
-def max_positions(model: Any) -> int | None:
-    """Tokens that a row may have at most; None where the model does not say."""
-    positions = getattr(model.config, "max_position_embeddings", None)
-    return positions if isinstance(positions, int) else None
-
-
-def _warn_other_model(gates: HeadGates, model: Any) -> None:
-    """Warn of gates of the same shape that were fitted on another model."""
-    from chg.models import architecture_name, model_name
-
-    there = gates.metadata.get("model")
-    here = model_name(model)
-    if there and there.rstrip("/").split("/")[-1] != here.rstrip("/").split("/")[-1]:
-        logger.warning("the gates were fitted on %s, not on %s", there, here)
-    elif gates.metadata.get("architecture", architecture_name(model)) != architecture_name(model):
-        logger.warning("the gates were fitted on a %s model", gates.metadata["architecture"])

@@ -49,13 +49,7 @@ def parse_command(
     import tyro
 
     path = _config_file(arguments)
-    from_file = _from_yaml(command, path)
-    if TRUST in from_file and not {TRUST, TRUST.replace("_", "-")} & set(arguments):
-        raise ConfigError(
-            f"config file {path} asks to run code that comes with a model; if you trust its "
-            f"authors, give {TRUST} on the command line as well"
-        )
-    arguments = [*from_file, *arguments]
+    arguments = [*_from_yaml(command, path, arguments), *arguments]
     _require_text(arguments)
     doc = inspect.getdoc(command)
     captured = io.StringIO()
@@ -119,8 +113,8 @@ def _config_file(arguments: Sequence[str]) -> str | None:
     return None
 
 
-def _from_yaml(command: type, path: str | None) -> list[str]:
-    """A YAML file of settings as flags."""
+def _from_yaml(command: type, path: str | None, arguments: Sequence[str]) -> list[str]:
+    """A YAML file of settings as flags, which the user's own arguments go with."""
     if path is None:
         return []
     known = {name: kind for section in _sections(command) for name, kind in section.items()}
@@ -138,6 +132,11 @@ def _from_yaml(command: type, path: str | None) -> list[str]:
             flags.append(f"--{name}" if value else f"--no_{name}")
         else:
             flags.append(f"--{name}={value}")
+    if TRUST in flags and not {TRUST, TRUST.replace("_", "-")} & set(arguments):
+        raise ConfigError(
+            f"config file {path} asks to run code that comes with a model; if you trust its "
+            f"authors, give {TRUST} on the command line as well"
+        )
     return flags
 
 

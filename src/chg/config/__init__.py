@@ -9,6 +9,7 @@ from chg.config.ablation import AblationConfig, AnalysisConfig
 from chg.config.choices import (
     ABLATION_WORDS,
     CLOSED_BELOW,
+    DEFAULT_SEED,
     OPEN_ABOVE,
     UNIT_LETTERS,
     UNIT_NAMES,
@@ -19,6 +20,7 @@ from chg.config.choices import (
     Head,
     Recompute,
     Reporter,
+    Stage,
     Unit,
     head_label,
 )
@@ -40,6 +42,7 @@ __all__ = [
     "ABLATION_WORDS",
     "CLOSED_BELOW",
     "DEFAULT_DATASET",
+    "DEFAULT_SEED",
     "OPEN_ABOVE",
     "UNIT_LETTERS",
     "UNIT_NAMES",
@@ -64,6 +67,7 @@ __all__ = [
     "Reporter",
     "RetainData",
     "SharedData",
+    "Stage",
     "StudyConfig",
     "TupleData",
     "Unit",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from chg.config.choices import (
+    DEFAULT_SEED,
     AblationKind,
     AblationMode,
     AblationOrder,
@@ -40,8 +41,9 @@ class AblationConfig(Settings):
     confirm: int = 0
     """After screening or an estimate, score this many of the strongest heads, and of those nearest
     to zero, exactly."""
-    seed: int = 42
-    """Seed of the random order and of the choice of rows."""
+    seed: int = DEFAULT_SEED
+    """Seed of the random order and of the choice of rows, and of the fit where --gates is a study's
+    folder (its first seed, where it has none of the default)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -7,7 +7,6 @@ import numbers
 import os
 import types
 from dataclasses import dataclass
-from functools import cache
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from chg.errors import ConfigError
@@ -95,15 +94,10 @@ class Settings:
     """
 
     def __post_init__(self) -> None:
-        for name, hint in _hints(type(self)).items():
+        for name, hint in get_type_hints(type(self)).items():
             value = getattr(self, name)
             if not _is_of(value, hint):
                 raise ConfigError(f"--{name} {_expected(value, hint)}, got {value!r}")
-
-
-@cache
-def _hints(settings: type) -> dict[str, Any]:
-    return get_type_hints(settings)
 
 
 def _is_of(value: object, hint: Any) -> bool:
@@ -170,6 +164,14 @@ def require_seed(seed: int) -> None:
     if not 0 <= seed < 2**62:
         raise ConfigError(f"--seed must be 0 or more, and below 2^62, got {seed}")
 
+
+DEFAULT_SEED = 42
+"""Seed of everything that is drawn, unless another is given."""
+
+Stage = Literal["initial", "retention", "removal"]
+"""Stage of a study's fits.
+
+initial: fitted freely (G0). retention: pushed open from there (G+). removal: pushed closed (G-)."""
 
 Unit = Literal["head", "kv_group"]
 """Part of a layer that has a gate.

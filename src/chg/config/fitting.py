@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 from chg.config.choices import (
+    DEFAULT_SEED,
     AblationKind,
     LambdaScale,
     Recompute,
@@ -36,7 +37,7 @@ class OptimizerConfig(Settings):
     """Rows per forward pass."""
     grad_accum_steps: int = 1
     """Forward passes per update; the update sees batch_size x grad_accum_steps rows."""
-    seed: int = 42
+    seed: int = DEFAULT_SEED
     """Seed of the starting gates, the order of rows and the choice of rows."""
     gate_init: str = "random"
     """Start of the gates: random (uniform in 0.02 to 0.98), open (0.98), or a number in (0, 1)."""

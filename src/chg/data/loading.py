@@ -6,17 +6,18 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from chg.config import DataConfig
-from chg.data.rows import RawRows, open_prompts, open_rows, split_held_out
+from chg.data.memory import AnyRows, rows_and_settings
+from chg.data.rows import RawRows, open_in_memory, open_prompts, open_rows, split_held_out
 from chg.data.tokens import TokenData, tokenize_pairs, tokenize_texts
 
 logger = logging.getLogger(__name__)
 
 
 def load_data(
-    dataset: str | DataConfig,
+    dataset: AnyRows,
     tokenizer: Any,
     *,
+    name: str | None = None,
     config: str | None = None,
     split: str = "train",
     seed: int = 42,
@@ -25,8 +26,10 @@ def load_data(
     """Load and tokenise rows.
 
     Args:
-        dataset: a name (hub, local path, `builtin:...`) or a full `DataConfig`.
+        dataset: a name (hub, local path, `builtin:...`) or a full `DataConfig`; or rows in memory:
+            a list of dicts, a pandas DataFrame or a `datasets.Dataset`.
         tokenizer: a transformers tokenizer.
+        name: the name that results give to rows in memory.
         config: configuration of the dataset, if it has several.
         split: split with optional slice, or `auto`.
         seed: draws the rows where `limit` asks for fewer than there are.
@@ -37,12 +40,11 @@ def load_data(
 
     Example:
         >>> data = load_data("wikitext", tokenizer, config="wikitext-2-raw-v1", split="train[:1%]")
+        >>> data = load_data([{"prompt": "big : small ; hot :", "target": "cold"}], tokenizer)
     """
-    if isinstance(dataset, str):
-        dataset = DataConfig(
-            dataset=dataset, dataset_config=config, dataset_split=split, **settings
-        )
-    return tokenize_rows(open_rows(dataset, seed), tokenizer)
+    rows, read = rows_and_settings(dataset, name, config, split, settings)
+    opened = open_rows(read, seed) if rows is None else open_in_memory(rows, read, seed)
+    return tokenize_rows(opened, tokenizer)
 
 
 def take_held_out(

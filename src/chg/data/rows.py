@@ -54,6 +54,15 @@ def open_rows(config: DataConfig, seed: int) -> RawRows:
     return _chosen(rows, config, dataset_name(config, split), seed)
 
 
+def open_in_memory(rows: Dataset, config: DataConfig, seed: int) -> RawRows:
+    """Choose among rows that are in memory as `open_rows` does; `config.dataset` names them.
+
+    Raises:
+        DataError: a column is missing, or there is nothing to score.
+    """
+    return _chosen(rows, config, config.dataset, seed)
+
+
 def open_held_out(config: DataConfig, *, rows: int, seed: int) -> RawRows | None:
     """Read the `validation` split; None where there is none, or it is what is being fitted.
 

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from chg.data.rows import draw
-from chg.errors import DataError
+from chg.errors import DataError, reason
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +50,10 @@ class TokenData:
             raise DataError(
                 f"{self.name} has nothing to score: {self.unscored} rows, none with a target token"
             )
+        for number, row in enumerate(self.rows):
+            wrong = _wrong(row)
+            if wrong:
+                raise DataError(f"row {number} of {self.name} {wrong}")
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -88,6 +92,21 @@ class TokenData:
     def sample(self, rows: int, seed: int) -> TokenData:
         """At most `rows` rows, drawn with the seed, in their own order."""
         return self if rows >= len(self) else self.select(draw(len(self), rows, seed))
+
+
+def _wrong(row: TokenRow) -> str | None:
+    """The half sentence that says what is wrong with a row; None if nothing is."""
+    ids, scored = row.ids, row.scored
+    if len(ids) < 2:
+        return f"has {len(ids)} tokens; it needs one to be predicted, and one to predict it from"
+    if len(scored) != len(ids):
+        return f"has {len(ids)} tokens, and says of {len(scored)} if they are scored"
+    if scored[0] or not any(scored):
+        return "scores its first token" if scored[0] else "has no token that is scored"
+    for each in (ids, row.reference_ids):
+        if each is not None and (not each or min(each) < 0):
+            return f"has the token id {min(each)}" if each else "has an empty reference row"
+    return None
 
 
 def tokenize_texts(
@@ -219,7 +238,10 @@ def _as_chat(prompt: str, tokenizer: Any) -> str:
     if not getattr(tokenizer, "chat_template", None):
         raise DataError("this tokenizer has no chat template; leave out --chat_template")
     turn = [{"role": "user", "content": prompt}]
-    return str(tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True))
+    try:
+        return str(tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True))
+    except Exception as error:  # a template is a program of its author's
+        raise DataError(f"the tokenizer's chat template fails: {reason(error)}") from error
 
 
 def _cut(ids: Sequence[int], boundary: int, max_length: int, bos_id: int | None) -> list[int]:

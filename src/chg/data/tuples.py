@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from chg.config import DataConfig
+from chg.data.memory import AnyRows, rows_and_settings
 from chg.data.rows import dataset_name, draw, read_validation, split_held_out, strings
 from chg.data.sources import resolve_split
 from chg.data.tokens import TokenData, tokenize_pairs
@@ -123,9 +124,10 @@ class MatchedSplit:
 
 
 def load_tuples(
-    dataset: str | DataConfig,
+    dataset: AnyRows,
     tokenizer: Any,
     *,
+    name: str | None = None,
     config: str | None = None,
     split: str = "train",
     task_column: str = "task",
@@ -136,8 +138,10 @@ def load_tuples(
 
     Args:
         dataset: a name (hub, local path, `builtin:format`) or a full `DataConfig`, whose columns
-            are not read: tuples have the columns of `TUPLE_COLUMNS`.
+            are not read: tuples have the columns of `TUPLE_COLUMNS`; or rows in memory, as
+            `load_data` takes them.
         tokenizer: a transformers tokenizer.
+        name: the name that results give to rows in memory.
         config: configuration of the dataset, if it has several.
         split: split with optional slice, or `auto`.
         task_column: the column that says which task a row is of; there need not be one.
@@ -147,11 +151,10 @@ def load_tuples(
     Raises:
         DataError: the data cannot be loaded, lacks a column, or has nothing to score.
     """
-    if isinstance(dataset, str):
-        dataset = DataConfig(
-            dataset=dataset, dataset_config=config, dataset_split=split, **settings
-        )
-    return tokenize_tuples(open_tuples(dataset, task_column, seed), tokenizer)
+    rows, read = rows_and_settings(dataset, name, config, split, settings)
+    if rows is None:
+        return tokenize_tuples(open_tuples(read, task_column, seed), tokenizer)
+    return tokenize_tuples(_chosen(rows, read, read.dataset, task_column, seed), tokenizer)
 
 
 def open_tuples(config: DataConfig, task_column: str, seed: int) -> RawTuples:
@@ -161,7 +164,7 @@ def open_tuples(config: DataConfig, task_column: str, seed: int) -> RawTuples:
         DataError: the data cannot be loaded, lacks a column, or has nothing to score.
     """
     rows, split = resolve_split(config.dataset, config.resolved_config, config.dataset_split)
-    return _chosen(rows, config, split, task_column, seed)
+    return _chosen(rows, config, dataset_name(config, split), task_column, seed)
 
 
 def open_held_out_tuples(
@@ -178,7 +181,7 @@ def open_held_out_tuples(
     if held_out is None:
         return None
     limited = replace(config, limit=rows * max(1, len(set(tasks))))
-    return _chosen(held_out, limited, "validation", task_column, seed)
+    return _chosen(held_out, limited, dataset_name(config, "validation"), task_column, seed)
 
 
 def tokenize_tuples(raw: RawTuples, tokenizer: Any) -> MatchedData:
@@ -251,10 +254,7 @@ def split_tuples(
     return MatchedSplit(fitting, held_out, hold_out, unseen)
 
 
-def _chosen(
-    rows: Dataset, config: DataConfig, split: str, task_column: str, seed: int
-) -> RawTuples:
-    name = dataset_name(config, split)
+def _chosen(rows: Dataset, config: DataConfig, name: str, task_column: str, seed: int) -> RawTuples:
     missing = [column for column in TUPLE_COLUMNS if column not in rows.column_names]
     if missing:
         raise DataError(

@@ -15,7 +15,8 @@ from chg.data import TokenData
 from chg.engine.engine import Engine, open_engine
 from chg.engine.log_probs import TargetScores
 from chg.engine.prefix_tree import row_keys
-from chg.gating import Reference, attach
+from chg.errors import ModelError
+from chg.gating import AnyGates, Reference, attach, gate_values, require_rows_for, resolve_gates
 from chg.models import AnyModel, find_head_sites, plain_torch
 
 
@@ -54,7 +55,7 @@ Evaluate = Callable[[str, Sequence[Tensor]], list[SequenceScores]]
 def evaluate_gates(
     model: AnyModel,
     data: TokenData,
-    gate_matrices: Iterable[Float[Tensor, "layer head"]],
+    gate_matrices: Iterable[AnyGates],
     *,
     batch_size: int = 16,
     tokens_per_pass: int | None = None,
@@ -70,7 +71,8 @@ def evaluate_gates(
     Args:
         model: a causal language model; its weights and flags are left as they are.
         data: rows with their target tokens.
-        gate_matrices: gates in [0, 1], each `[layer, head]`, or `[layer, kv_group]`.
+        gate_matrices: gates in [0, 1], each `[layer, head]`, or `[layer, kv_group]`, in any form
+            that `gated` takes.
         batch_size: rows that run together at most; the result does not depend on it.
         tokens_per_pass: about as many tokens run together; chosen for the device if not given.
         controls: score each matrix by its difference from the first one computed beside it, so that
@@ -79,12 +81,14 @@ def evaluate_gates(
         on_progress: called with the share of the work that each pass did.
 
     Raises:
-        ArchitectureError, GateError: as `gated`.
-        DataError: the reference is by row, and rows have none.
+        ArchitectureError, GateError, ResultsError: as `gated`.
+        DataError: the model cannot read a row, or the reference is by row, and rows have none.
+        ModelError: a log-probability is NaN or infinite.
     """
     options = EvaluationOptions(batch_size, tokens_per_pass, controls, on_progress)
+    matrices = [gate_values(resolve_gates(model, gates)) for gates in gate_matrices]
     with open_engine(model, reference=reference) as engine:
-        return evaluate_open(engine, data, gate_matrices, options)
+        return evaluate_open(engine, data, matrices, options)
 
 
 @dataclass(frozen=True)
@@ -106,8 +110,9 @@ def evaluate_open(
     """Score the data under each gate matrix with a model that is open already.
 
     Raises:
-        ArchitectureError, GateError, DataError: as `evaluate_gates`.
+        ArchitectureError, GateError, DataError, ModelError: as `evaluate_gates`.
     """
+    require_rows_for(engine.model, data)
     gates, places = _distinct(engine, list(gate_matrices))
     totals = _Totals(len(gates), len(data))
     work = len(gates) * sum(len(row.ids) for row in data.rows)
@@ -126,12 +131,16 @@ def evaluate_open(
 def evaluate(
     model: AnyModel,
     data: TokenData,
-    gates: Float[Tensor, "layer head"] | None = None,
+    gates: AnyGates | None = None,
     *,
     batch_size: int = 16,
     reference: Reference | None = None,
 ) -> SequenceScores:
-    """Score the data under one gate matrix, or ungated."""
+    """Score the data under one gate matrix, in any form that `gated` takes, or ungated.
+
+    Raises:
+        ArchitectureError, GateError, DataError, ModelError: as `evaluate_gates`.
+    """
     if gates is None:
         gates = torch.ones(find_head_sites(model).shape)
     return evaluate_gates(model, data, [gates], batch_size=batch_size, reference=reference)[0]
@@ -157,7 +166,11 @@ class _Totals:
         self._sums, self._correct, self._counts = np.zeros((3, matrices, sequences))
 
     def add(self, matrices: list[int], sequences: list[int], scores: TargetScores) -> None:
-        """Note the scores of some sequences under some matrices."""
+        """Note the scores of some sequences under some matrices.
+
+        Raises:
+            ModelError: one is NaN or infinite.
+        """
         place = np.ix_(matrices, sequences)
         for total, values in (
             (self._sums, scores.sums(scores.logprobs.double())),
@@ -165,6 +178,12 @@ class _Totals:
             (self._counts, scores.counts()),
         ):
             total[place] = values.view(len(matrices), -1).cpu().numpy()
+        wrong = ~np.isfinite(self._sums[place]).all(axis=0)
+        if wrong.any():
+            raise ModelError(
+                f"the model's log-probabilities of row {sequences[int(wrong.argmax())]} are NaN or "
+                "infinite; try --dtype float32, or check the model"
+            )
 
     def of(self, matrix: int) -> SequenceScores:
         """The scores under one matrix."""

@@ -177,14 +177,14 @@ def _fit(
         fit_of_plan(fit, config, seen[k], carried[k] if carried else None)
         for k, fit in enumerate(plan)
     ]
-    results = []
+    results, described = [], describe_model(model)
     for direction in sorted({fit.reversed for fit in plan}):
         places = [k for k, fit in enumerate(plan) if fit.reversed == direction]
         in_direction = tuple(fits[k] for k in places)
         best = max(range(len(places)), key=lambda k: in_direction[k].merit)
         warnings = in_direction[best].warnings
         run = ContrastRun(in_direction, best, warnings, direction, rows.task, total, seconds)
-        metadata = {**_metadata(model, rows, run, config), **describe_reference(reference)}
+        metadata = {**described, **_metadata(rows, run, config), **describe_reference(reference)}
         gates = HeadGates(logits[places[best]], metadata)
         results.append(ContrastResult(gates, run, logits[places]))
     return replace(results[0], reversed=results[1]) if len(results) > 1 else results[0]
@@ -242,15 +242,12 @@ def _paired(rows: _Rows, config: ContrastConfig, total: int) -> Iterator[list[Mi
         ]
 
 
-def _metadata(
-    model: nn.Module, rows: _Rows, run: ContrastRun, config: ContrastConfig
-) -> dict[str, Any]:
-    """Describe the best fit's gates: their model, data, settings and measures."""
+def _metadata(rows: _Rows, run: ContrastRun, config: ContrastConfig) -> dict[str, Any]:
+    """Describe the best fit's gates: their data, settings and measures."""
     best = run.fits[run.best]
     retain, forget = rows.fitting[::-1] if run.reversed else rows.fitting
     return origin(
         config,
-        **describe_model(model),
         dataset=retain.name,
         forget_dataset=forget.name,
         held_out_task=rows.task,

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from chg.config import FitConfig
 from chg.data import TokenData
@@ -27,7 +27,18 @@ from chg.fitting.losses import nll_loss
 from chg.fitting.optimizer import GateOptimizer, Update, starting_logits
 from chg.fitting.stopping import updates_between_looks
 from chg.fitting.updates import MicroBatch, total_updates, update_batches
-from chg.gating import HeadGates, count_gates, describe_reference, prepare
+from chg.gating import (
+    FOR_FITTING,
+    LOGIT_BOUND,
+    AnyGates,
+    HeadGates,
+    attach,
+    count_gates,
+    describe_reference,
+    gate_values,
+    prepare,
+    resolve_gates,
+)
 from chg.models import AnyModel, describe_model, gate_shape, plain_torch, unwrap_model
 from chg.progress import ProgressBar, Report, progress_bar
 from chg.results import origin
@@ -59,7 +70,7 @@ def fit_gates(
     data: TokenData,
     config: FitConfig | None = None,
     *,
-    init: HeadGates | None = None,
+    init: AnyGates | None = None,
     held_out: TokenData | None = None,
     reference: TokenData | None = None,
     show_progress: bool = True,
@@ -72,7 +83,8 @@ def fit_gates(
         model: a causal language model; left exactly as it was.
         data: rows to fit on.
         config: all settings; or give single ones as keywords, `lambda_reg=-0.1`.
-        init: gates to start from, in place of `gate_init`.
+        init: gates to start from, in place of `gate_init`, in any form that `gated` takes; of a
+            study those fitted freely (G0), first seed (others: `HeadGates.from_study`).
         held_out: rows to measure on, never fitted.
         reference: rows that `ablation="mean"` is over, or that `"resample"` takes heads from; those
             of `data` (and of `held_out`, resampled) if not given.
@@ -92,7 +104,8 @@ def fit_gates(
     model = unwrap_model(model)
     config = config or FitConfig(**settings)
     shape = gate_shape(model, config.unit)
-    start = starting_logits(config, shape) if init is None else _check_init(init, shape)[None]
+    described = describe_model(model)
+    start = starting_logits(config, shape) if init is None else _given_start(model, init, shape)
     total = total_updates(config, len(data))
     began = time.perf_counter()
     (data, held_out), fill = prepare(model, config, (data, held_out), reference)
@@ -119,7 +132,7 @@ def fit_gates(
     }
     metadata = origin(
         config,
-        **describe_model(model),
+        **described,
         dataset=data.name,
         data_fingerprint=data.fingerprint,
         **describe_reference(fill),
@@ -130,13 +143,21 @@ def fit_gates(
     return FitResult(HeadGates(gates.logits, metadata), losses=tuple(watch.losses), **metrics)
 
 
-def _check_init(init: HeadGates, shape: tuple[int, int]) -> Float[Tensor, "layer head"]:
-    if tuple(init.logits.shape) != shape:
+def _given_start(
+    model: nn.Module, init: AnyGates, shape: tuple[int, int]
+) -> Float[Tensor, "fit=1 layer head"]:
+    """Take the logits of gates to start from; those of 0 and 1 where a fit can move them."""
+    given = resolve_gates(model, init, default=FOR_FITTING)
+    values = gate_values(given).detach()
+    if tuple(values.shape) != shape:
         raise ConfigError(
-            f"the gates to start from are {init.num_layers} layers x {init.num_heads} heads, the "
-            f"model has {shape[0]} x {shape[1]}; they belong to another model"
+            f"the gates to start from are {' x '.join(map(str, values.shape))} (layers x heads), "
+            f"the model has {shape[0]} x {shape[1]}; they belong to another model"
         )
-    return init.logits
+    attach(model, values).remove()  # the checks
+    logits = given.logits if isinstance(given, HeadGates) else torch.logit(values)
+    logits = logits.detach().float()
+    return torch.where(logits.isinf(), logits.sign() * LOGIT_BOUND, logits)[None]
 
 
 class _CountedRows:

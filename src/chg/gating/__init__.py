@@ -12,9 +12,20 @@ from chg.gating.references import (
     prepare,
     repeat_for_rows,
 )
+from chg.gating.rows import require_rows_for
+from chg.gating.sources import (
+    FOR_FITTING,
+    AnyGates,
+    describe_gates,
+    gate_values,
+    resolve_gates,
+    study_of,
+)
 
 __all__ = [
+    "FOR_FITTING",
     "LOGIT_BOUND",
+    "AnyGates",
     "AttachedGates",
     "HeadGates",
     "Reference",
@@ -22,11 +33,16 @@ __all__ = [
     "attach",
     "check_head_sites",
     "count_gates",
+    "describe_gates",
     "describe_reference",
+    "gate_values",
     "gated",
     "get_attention_module",
     "make_reference",
     "prepare",
     "repeat_for_rows",
+    "require_rows_for",
+    "resolve_gates",
     "scale_heads",
+    "study_of",
 ]

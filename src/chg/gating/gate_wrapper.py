@@ -23,13 +23,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from weakref import WeakKeyDictionary
 
-from jaxtyping import Float
 from torch import Tensor, nn
 
+from chg.config import Stage
 from chg.errors import GateError
 from chg.gating.check import check_head_sites
-from chg.gating.gates import HeadGates
 from chg.gating.hooks import AttachedGates
+from chg.gating.sources import AnyGates, StudyChoice, gate_values, resolve_gates
 from chg.models import AnyModel, find_head_sites, plain_torch, unwrap_model
 
 _checked: WeakKeyDictionary[nn.Module, list[int]] = WeakKeyDictionary()
@@ -57,8 +57,11 @@ def get_attention_module(model: AnyModel, layer: int) -> nn.Module:
 @plain_torch()
 def attach(
     model: AnyModel,
-    gates: HeadGates | Float[Tensor, "*batch layer head"],
+    gates: AnyGates,
     *,
+    stage: Stage | None = None,
+    seed: int | None = None,
+    thresholded: bool | None = None,
     reference: Mapping[int, Tensor] | None = None,
     check: bool = True,
 ) -> AttachedGates:
@@ -68,8 +71,13 @@ def attach(
         model: any transformers causal language model whose heads can be found, as it is or as
             peft, torch.compile, TransformerBridge or nnsight wrap it. While gates are attached,
             compiled code runs uncompiled.
-        gates: `HeadGates`, or a tensor in [0, 1] of shape `[layer, head]` or
-            `[batch, layer, head]` (one gate matrix per row of the batch).
+        gates: `HeadGates`; a tensor, array or nested list in [0, 1] of shape `[layer, head]` or
+            `[batch, layer, head]` (one gate matrix per row of the batch); a dict of the gates that
+            are not 1, `{"L0H5": 0}` or `{(0, 5): 0}`; a `Study`; the path of a gate file or of a
+            study's folder. A tensor carries gradients.
+        stage: of a study, `initial` (G0), `retention` (G+) or `removal` (G-, if not given).
+        seed: of a study, the seed of the fit; its first if not given.
+        thresholded: cut at 0.5 into 0 and 1, which is done with a study's gates if not given.
         reference: what closed gates are filled up with in place of zeros: `everywhere` of a
             `Reference`, or layer -> `[1 or batch, 1 or pos, width of the projection]`.
         check: prove on a few tokens, once per model, that the heads are where they seem to be, and
@@ -79,6 +87,7 @@ def attach(
         ArchitectureError: the heads were not found, or the check failed.
         GateError: the gates or the reference do not fit the model, or the gates leave [0, 1].
         ModelError: another thread works with the model, or it has no weights.
+        GateFileError, ResultsError: the file or study is missing or damaged.
     """
     model = unwrap_model(model)
     sites = find_head_sites(model)
@@ -87,7 +96,7 @@ def attach(
         if _checked.get(model) != identities:
             check_head_sites(model, sites)
             _checked[model] = identities
-    values = gates.values if isinstance(gates, HeadGates) else gates
+    values = gate_values(resolve_gates(model, gates, StudyChoice(stage, seed, thresholded)))
     handle = AttachedGates(model, sites, values, reference)
     if check:
         with ExitStack() as unless_right:
@@ -108,8 +117,11 @@ def _require_in_range(of_heads: Tensor) -> None:
 @contextmanager
 def gated(
     model: AnyModel,
-    gates: HeadGates | Float[Tensor, "*batch layer head"],
+    gates: AnyGates,
     *,
+    stage: Stage | None = None,
+    seed: int | None = None,
+    thresholded: bool | None = None,
     reference: Mapping[int, Tensor] | None = None,
     check: bool = True,
 ) -> Iterator[AttachedGates]:
@@ -121,8 +133,18 @@ def gated(
     Example:
         >>> with gated(model, gates):
         ...     model.generate(**tokenizer("The cat", return_tensors="pt"))
+        >>> with gated(model, "runs/icl", stage="retention", seed=43):  # doctest: +SKIP
+        ...     ...
     """
-    handle = attach(model, gates, reference=reference, check=check)
+    handle = attach(
+        model,
+        gates,
+        stage=stage,
+        seed=seed,
+        thresholded=thresholded,
+        reference=reference,
+        check=check,
+    )
     try:
         yield handle
     finally:

@@ -22,9 +22,10 @@ from safetensors import safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
-from chg.config import CLOSED_BELOW, OPEN_ABOVE, VERDICT_THRESHOLD
-from chg.errors import GateFileError, reason
+from chg.config import CLOSED_BELOW, OPEN_ABOVE, VERDICT_THRESHOLD, Stage
+from chg.errors import GateError, GateFileError, reason
 from chg.files import atomic_path
+from chg.results import STAGES, StudyResults
 
 FORMAT_VERSION = 1
 LOGIT_BOUND = 4.0
@@ -51,6 +52,11 @@ def count_gates(gates: Float[Tensor, "*fit layer head"]) -> GateCounts:
     is_closed = int((gates < CLOSED_BELOW).sum())
     total = int((~gates.isnan()).sum())
     return GateCounts(is_open, is_closed, total - is_open - is_closed)
+
+
+def cut_gates(gates: Float[Tensor, "*batch layer head"]) -> Float[Tensor, "*batch layer head"]:
+    """Cut gates at `VERDICT_THRESHOLD`, 1 from there on; NaN stays."""
+    return (gates >= VERDICT_THRESHOLD).float().masked_fill(gates.isnan(), torch.nan)
 
 
 @dataclass(frozen=True)
@@ -83,8 +89,11 @@ class HeadGates:
     @property
     def thresholded(self) -> Float[Tensor, "layer head"]:
         """Gates cut at `VERDICT_THRESHOLD`, 1 from there on (docs/method.md#verdicts)."""
-        verdict = (self.values >= VERDICT_THRESHOLD).float()
-        return verdict.masked_fill(~self.exists, torch.nan)
+        return cut_gates(self.values)
+
+    def cut(self) -> HeadGates:
+        """The same gates cut into 0 and 1, `thresholded`."""
+        return HeadGates(torch.logit(self.thresholded), {**self.metadata, "thresholded": True})
 
     @property
     def counts(self) -> GateCounts:
@@ -130,6 +139,45 @@ class HeadGates:
             raise GateFileError(f"gate file {path} does not exist; make one with `chg fit`")
         content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pt(path)
         return cls(*_checked(content, path))
+
+    @classmethod
+    def from_study(
+        cls,
+        study: StudyResults,
+        *,
+        stage: Stage = "removal",
+        seed: int | None = None,
+        thresholded: bool = True,
+    ) -> HeadGates:
+        """Take one gate matrix of a study.
+
+        Args:
+            study: a finished study.
+            stage: `initial` (G0), `retention` (G+) or `removal` (G-).
+            seed: the seed of the fit; the study's first if not given.
+            thresholded: cut the gates at 0.5 into 0 and 1; False takes them as they were fitted.
+
+        Raises:
+            GateError: the study has no such stage or seed.
+        """
+        if stage not in STAGES:
+            raise GateError(f"a study's stages are {', '.join(STAGES)}; got {stage!r}")
+        seed = study.seeds[0] if seed is None else seed
+        if seed not in study.seeds:
+            raise GateError(
+                f"the study has no seed {seed}, only {', '.join(map(str, study.seeds))}"
+            )
+        configuration = study.manifest.get("configuration", {})
+        metadata = {
+            **study.manifest.get("model", {}),
+            "dataset": study.manifest.get("data", {}).get("name"),
+            "ablation": configuration.get("ablation", "zero"),
+            "study": study.manifest.get("title"),
+            "stage": stage,
+            "seed": seed,
+        }
+        gates = cls(torch.tensor(study.logits[stage][study.seeds.index(seed)]), metadata)
+        return gates.cut() if thresholded else gates
 
 
 def _read_pt(path: Path) -> Mapping[str, Any]:

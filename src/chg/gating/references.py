@@ -22,6 +22,7 @@ from torch import Tensor
 from chg.config import AblationConfig, AblationKind, OptimizerConfig
 from chg.data import Batch, TokenData, batches, with_partners
 from chg.errors import ConfigError, DataError, GateError
+from chg.gating.rows import require_rows_for
 from chg.models import (
     AnyModel,
     HeadSites,
@@ -149,12 +150,15 @@ def prepare(
         The same data, with counterfactual rows where heads are resampled, and the reference.
 
     Raises:
-        ConfigError, DataError, GateError: as `make_reference` and `with_partners`; or there are
-            reference rows for ablation to zero.
+        ConfigError, DataError, GateError: as `make_reference` and `with_partners`; or the model
+            cannot read a row, or there are reference rows for ablation to zero.
     """
     kind = config.ablation
     if rows is not None and kind == "zero":
         raise ConfigError("reference rows belong to --ablation mean or resample, not zero")
+    for part in (*data, rows):
+        if part is not None:
+            require_rows_for(model, part)
     prepared: list[Any] = list(data)
     if kind == "resample":
         prepared = [part and with_partners(part, config.seed, rows) for part in prepared]

@@ -5,6 +5,7 @@ from chg.models.describe import (
     architecture_name,
     describe_model,
     input_device,
+    max_positions,
     model_name,
     text_config,
 )
@@ -15,8 +16,10 @@ from chg.models.modes import frozen, matmul_dtype, uncompiled
 from chg.models.projections import SharedProjection, record_heads, shared_projections
 from chg.models.torch_state import in_one_thread, plain_torch, without_weights
 from chg.models.unwrap import AnyModel, unwrap_model
+from chg.models.weights import WEIGHTS, weights_difference
 
 __all__ = [
+    "WEIGHTS",
     "AnyModel",
     "HeadSite",
     "HeadSites",
@@ -31,6 +34,7 @@ __all__ = [
     "load_model",
     "load_without_weights",
     "matmul_dtype",
+    "max_positions",
     "model_name",
     "plain_torch",
     "record_heads",
@@ -39,5 +43,6 @@ __all__ = [
     "text_config",
     "uncompiled",
     "unwrap_model",
+    "weights_difference",
     "without_weights",
 ]

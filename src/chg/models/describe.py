@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from chg.models.layouts import TEXT_DECODERS
+from chg.models.weights import describe_weights
 
 
 def is_encoder_decoder(model: nn.Module) -> bool:
@@ -33,6 +34,12 @@ def input_device(model: nn.Module) -> torch.device:
     return device
 
 
+def max_positions(model: Any) -> int | None:
+    """Tokens that a row may have at most; None where the model does not say."""
+    positions = getattr(model.config, "max_position_embeddings", None)
+    return positions if isinstance(positions, int) else None
+
+
 def model_name(model: nn.Module) -> str:
     """Name the model as it was loaded, or by its class where it was not loaded."""
     name = getattr(getattr(model, "config", None), "_name_or_path", "")
@@ -46,12 +53,18 @@ def text_config(model: nn.Module) -> Any:
     return get_text_config(decoder=True) if callable(get_text_config) else config
 
 
-def describe_model(model: nn.Module) -> dict[str, Any]:
-    """Describe a model: name, revision (the commit it resolved to), architecture and dtype."""
+def describe_model(model: nn.Module, *, known: bool = False) -> dict[str, Any]:
+    """Describe a model: name, revision (the commit it resolved to), architecture, dtype, weights.
+
+    Args:
+        model: a model; left as it is.
+        known: take a hash of the weights that is known, as `describe_weights` does.
+    """
     config = getattr(model, "config", None)
     return {
         "model": model_name(model),
         "revision": getattr(config, "_commit_hash", None),
         "architecture": architecture_name(model),
         "dtype": str(next(model.parameters()).dtype).removeprefix("torch."),
+        **describe_weights(model, known=known),
     }

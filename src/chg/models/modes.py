@@ -11,6 +11,7 @@ from torch import nn
 from chg.errors import ArchitectureError, ModelError
 from chg.models.describe import input_device
 from chg.models.torch_state import OfTheProcess, in_one_thread, runs_without_weights
+from chg.models.unwrap import AnyModel, unwrap_model
 
 
 def _force_eager() -> AbstractContextManager[None]:
@@ -43,12 +44,19 @@ def uncompiled() -> Iterator[None]:
 
 
 @contextmanager
-def frozen(model: nn.Module) -> Iterator[None]:
+def frozen(model: AnyModel) -> Iterator[None]:
     """Put the model in eval mode without weight gradients; restore every flag afterwards.
+
+    For a training loop of your own over gates: what they were computed from still gets gradients.
 
     Raises:
         ModelError: another thread works with the model, or it cannot be used as it was made.
+
+    Example:
+        >>> with frozen(model), gated(model, torch.sigmoid(logits)):  # doctest: +SKIP
+        ...     model(**batch).loss.backward()
     """
+    model = unwrap_model(model)
     _require_usable(model)
     training = [(module, module.training) for module in model.modules()]
     required = [(weight, weight.requires_grad) for weight in model.parameters()]

@@ -1,5 +1,6 @@
 """Results: typed, on disk, and read without a model."""
 
+from chg.config import Stage
 from chg.results.ablation import AblationResult, HeadScore, Method, Step
 from chg.results.agreement import Agreement, rank_correlation
 from chg.results.causal import CausalCurve, Checks, Correlation, GroupEffect, write_checks
@@ -26,7 +27,7 @@ from chg.results.roles import (
     in_family,
     role_over_seeds,
 )
-from chg.results.stages import STAGE_NAMES, STAGES, LogitsOfStudy, Stage
+from chg.results.stages import STAGE_NAMES, STAGES, LogitsOfStudy
 from chg.results.study import CHECKS, CONFIG, GATES, METRICS, StudyResults
 from chg.results.study_scores import Effects, PathScores, StudyScores, read_path, read_scores
 

@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 import torch
 from jaxtyping import Float
 from safetensors.torch import save_file
 from torch import Tensor
 
+from chg.config import Stage
 from chg.errors import ResultsError
 from chg.files import atomic_path, read_tensors
-
-Stage = Literal["initial", "retention", "removal"]
 
 STAGES: tuple[Stage, ...] = ("initial", "retention", "removal")
 """G0, and G+ and G- fitted from it."""

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from chg.config import StudyConfig, Unit, head_label
+from chg.config import Stage, StudyConfig, Unit, head_label
 from chg.errors import ResultsError
 from chg.files import MANIFEST, read_json
 from chg.results.agreement import Agreement
 from chg.results.causal import CausalCurve, Checks, Correlation, GroupEffect, read_checks
 from chg.results.competence import Competence
 from chg.results.redundancy import RedundantPair
-from chg.results.stages import STAGES, LogitsOfStudy, Stage
+from chg.results.stages import STAGES, LogitsOfStudy
 from chg.results.study_scores import PathScores, read_path, read_scores
 
 if TYPE_CHECKING:

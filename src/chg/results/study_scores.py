@@ -13,11 +13,11 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from chg.config import StudyConfig
+from chg.config import Stage, StudyConfig
 from chg.results.agreement import Agreement, agreement_of, rank_correlation
 from chg.results.causal import Correlation
 from chg.results.roles import SCORES, classify_heads, gates_moved, in_family, role_over_seeds
-from chg.results.stages import LogitsOfStudy, Stage
+from chg.results.stages import LogitsOfStudy
 
 
 @dataclass(frozen=True)

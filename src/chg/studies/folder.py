@@ -32,7 +32,10 @@ from chg.files import (
     require_usable_folder,
     write_json,
 )
+from chg.models import WEIGHTS, weights_difference
 from chg.results import CONFIG, METRICS
+
+logger = logging.getLogger(__name__)
 
 FORMAT_VERSION = 1
 UNFINISHED = "unfinished"
@@ -187,7 +190,7 @@ def _require_same(before: Mapping[str, Any], now: Mapping[str, Any], path: Path)
             differing = [
                 f"{key} {old.get(key)!r} there, {new.get(key)!r} now"
                 for key in sorted(old.keys() | new.keys())
-                if old.get(key) != new.get(key) and key not in FREE_TO_CHANGE
+                if old.get(key) != new.get(key) and key not in {*FREE_TO_CHANGE, *WEIGHTS}
             ]
         else:
             differing = [] if old == new else [f"{old!r} there, {new!r} now"]
@@ -196,6 +199,20 @@ def _require_same(before: Mapping[str, Any], now: Mapping[str, Any], path: Path)
                 f"{path} is a study of another {part} ({differing[0]}); resume with the same "
                 "settings, or choose another --out"
             )
+    _require_same_weights(before.get("model") or {}, now.get("model") or {}, path)
+
+
+def _require_same_weights(there: Mapping[str, Any], now: Mapping[str, Any], path: Path) -> None:
+    difference = weights_difference(there, now)
+    if difference:
+        raise ConfigError(
+            f"{path} is a study of other weights ({difference}); resume with the same model, or "
+            "choose another --out"
+        )
+    if "weights" not in there:
+        logger.warning(
+            "%s does not say which weights it is of; resume it with the same model only", path
+        )
 
 
 def _write_config(path: Path, settings: Mapping[str, Any]) -> None:

@@ -10,7 +10,14 @@ from chg.config import StudyConfig
 from chg.data import TokenData
 from chg.errors import ConfigError, GateError
 from chg.gating import prepare
-from chg.models import AnyModel, find_head_sites, plain_torch, unwrap_model
+from chg.models import (
+    AnyModel,
+    describe_model,
+    find_head_sites,
+    plain_torch,
+    unwrap_model,
+    weights_difference,
+)
 from chg.report import Study
 from chg.results import CausalCurve, Checks, Correlation, StudyScores
 from chg.studies.proofs import Prover
@@ -67,7 +74,7 @@ def validate(
 
     Raises:
         ConfigError: the study needs reference rows, or takes none.
-        GateError: the study is of a model with other heads.
+        GateError: the study is of a model with other heads, or of other weights.
     """
     model = unwrap_model(model)
     exists = find_head_sites(model).existing(study.unit)
@@ -76,6 +83,9 @@ def validate(
             f"the study has {study.roles.shape[1:]} heads, the model {tuple(exists.shape)}; it is "
             "of another model"
         )
+    difference = weights_difference(study.manifest["model"], describe_model(model))
+    if difference:
+        raise GateError(f"the study is of other weights ({difference}); check it on its own model")
     config = StudyConfig(**study.manifest["configuration"])
     if config.ablation == "mean" and reference is None:
         raise ConfigError(
