@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +14,7 @@ from hypothesis import strategies as st
 from chg.ablation import close_pairs, individual_scores
 from chg.engine import evaluate_gates
 from chg.results.redundancy import MOST_PAIRS, PAIRS_PER_HEAD, RedundantPair, propose_pairs
+from chg.results.schema import read_record
 from chg.selftest.planted import DUPLICATES, SINGLE, copy_rows, redundant_model
 
 

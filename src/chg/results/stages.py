@@ -18,8 +18,8 @@ from chg.files import atomic_path, read_tensors
 STAGES: tuple[Stage, ...] = ("initial", "retention", "removal")
 """G0, and G+ and G- fitted from it."""
 
-PATH = ("path_retention", "path_removal")
-"""Logits at every strength; both or neither are in a file."""
+PATH = "path_"
+"""Beginning of the names of logits at every strength; both stages or neither are in a file."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class LogitsOfStudy:
             OutputError: the file cannot be written.
         """
         tensors = {str(stage): logits.contiguous() for stage, logits in self.main.items()}
-        tensors |= {f"path_{stage}": logits.contiguous() for stage, logits in self.path.items()}
+        tensors |= {PATH + stage: logits.contiguous() for stage, logits in self.path.items()}
         with atomic_path(file) as temporary:
             save_file(tensors, temporary)
 
@@ -71,23 +71,23 @@ class LogitsOfStudy:
             ResultsError: the file is missing, damaged or of another kind.
         """
         tensors, _ = read_tensors(file)
-        names = [*STAGES, *(name for name in PATH if name in tensors)]
-        for name in names:
+        path = {stage: PATH + stage for stage in STAGES[1:]}
+        needed = [*STAGES, *(path.values() if any(x in tensors for x in path.values()) else ())]
+        missing = [name for name in needed if name not in tensors]
+        if missing:
+            raise ResultsError(f"{file} holds no gates of a study: {missing[0]} is missing")
+        for name in tensors:
             _require_logits(file, name, tensors)
-        path = {stage: tensors[f"path_{stage}"] for stage in STAGES if f"path_{stage}" in names}
-        if len(path) == 1:
-            raise ResultsError(
-                f"{file} holds no gates of a study: a {' or '.join(PATH)} is missing"
-            )
-        return cls({stage: tensors[stage] for stage in STAGES}, path)
+        return cls(
+            {stage: tensors[stage] for stage in STAGES},
+            {stage: tensors[name] for stage, name in path.items() if name in needed},
+        )
 
 
 def _require_logits(file: Path, name: str, tensors: Mapping[str, Tensor]) -> None:
-    """See that a tensor is there, is of the shape of `initial`, and has the heads of that."""
-    if name not in tensors:
-        raise ResultsError(f"{file} holds no gates of a study: {name} is missing")
+    """See that a tensor has the shape of `initial`, and the heads of that."""
     first, logits = tensors["initial"], tensors[name]
-    dimensions = 4 if name in PATH else 3
+    dimensions = 4 if name.startswith(PATH) else 3
     if logits.dtype != torch.float32 or logits.dim() != dimensions or not logits.numel():
         raise ResultsError(
             f"{file} is damaged: {name} is {tuple(logits.shape)} of {logits.dtype}, not "
