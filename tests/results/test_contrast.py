@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,7 @@ from chg.results.contrast import (
     ContrastResults,
     mean_and_spread,
 )
+from support.damage import require_a_line
 from support.example_contrast import example_run, side_metrics
 
 
@@ -39,3 +40,17 @@ def test_the_curve_has_the_best_start_of_each_alpha() -> None:
     assert [(fit.alpha, fit.start) for fit in curve] == [(0.5, 0), (2.0, 0)]
     assert mean_and_spread([1.0, 3.0]) == (2.0, pytest.approx(2**0.5))
     assert mean_and_spread([1.0]) == (1.0, 0.0)
+
+
+def test_a_field_of_another_kind_is_named(tmp_path: Path) -> None:
+    run = example_run()
+    path = ContrastResults((run,), {"model": "m"}).save(tmp_path / "gates.contrast.json")
+
+    def use(results: ContrastResults) -> None:
+        assert json.dumps(asdict(results), allow_nan=False).encode()
+        for one in results.runs:
+            assert one.fits[one.best].sides()
+            assert [fit.warnings for fit in one.curve]
+
+    content = json.loads(path.read_text())
+    assert require_a_line(path, content, lambda: ContrastResults.load(path), use) > 200

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +14,7 @@ from hypothesis import strategies as st
 from chg.ablation import close_pairs, individual_scores
 from chg.engine import evaluate_gates
 from chg.results.redundancy import MOST_PAIRS, PAIRS_PER_HEAD, RedundantPair, propose_pairs
+from chg.results.schema import read_record
 from chg.selftest.planted import DUPLICATES, SINGLE, copy_rows, redundant_model
 
 
@@ -65,4 +69,4 @@ def test_a_small_or_unsure_excess_proves_nothing() -> None:
     assert not RedundantPair(heads, (-0.01, -0.5), -0.9, -0.39, 0.05, 1e-9).proven
     assert not RedundantPair(heads, (-0.01, -0.02), -0.9, -0.87, 0.5, 0.08).proven
     assert not RedundantPair(heads, (-0.0001, -0.0002), -0.009, -0.008, 1e-4, 1e-9).proven
-    assert RedundantPair.read({**vars(pair), "heads": [[0, 0], [0, 1]]}) == pair
+    assert read_record(RedundantPair, json.loads(json.dumps(vars(pair))), Path(), "") == pair

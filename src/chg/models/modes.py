@@ -18,11 +18,12 @@ def _force_eager() -> AbstractContextManager[None]:
     try:
         if torch.compiler.is_compiling():
             raise RuntimeError  # as the next line does in code that was not traced
-        return torch.compiler.set_stance("force_eager")
+        eager: AbstractContextManager[None] = torch.compiler.set_stance("force_eager")
     except RuntimeError as error:
         raise ArchitectureError(
             "gates cannot be attached inside a compiled function; call it under gates instead"
         ) from error
+    return eager
 
 
 _eager = OfTheProcess(_force_eager)

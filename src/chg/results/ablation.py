@@ -10,9 +10,18 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from chg.config import ABLATION_WORDS, AblationKind, Unit, head_label
+from chg.config import (
+    ABLATION_WORDS,
+    AblationKind,
+    AblationMode,
+    AblationOrder,
+    Head,
+    Unit,
+    head_label,
+)
 from chg.errors import ResultsError
 from chg.files import read_json, write_json
+from chg.results.schema import Count, Place, read_record
 
 FORMAT_VERSION = 1
 METRIC = "mean_target_logprob"
@@ -27,8 +36,8 @@ Method = Literal["exact", "screening", "estimate"]
 class HeadScore:
     """Effect of ablating one head alone, in nats per token."""
 
-    layer: int
-    head: int
+    layer: Place
+    head: Place
     score: float
     stderr: float | None
     """Standard error over sequences; None for a single sequence, and for an estimate."""
@@ -40,10 +49,10 @@ class HeadScore:
 class Step:
     """One step of sequential ablation, in nats per token."""
 
-    step: int
+    step: Count
     """Counted from 1."""
-    layer: int
-    head: int
+    layer: Place
+    head: Place
     metric: float
     """Mean target log-probability with this and all earlier heads out."""
     score: float
@@ -58,18 +67,18 @@ class Step:
 class AblationResult:
     """Results of one ablation run: `heads`, or in sequential mode `order` and `steps`."""
 
-    mode: str
+    mode: AblationMode
     model: str
     dataset: str
     baseline: float
     """Mean target log-probability with no head ablated, nats per token."""
-    num_sequences: int
-    num_target_tokens: int
+    num_sequences: Count
+    num_target_tokens: Count
     seconds: float
     """Time of the evaluation alone, without loading."""
-    num_layers: int | None = None
+    num_layers: Place | None = None
     """Rows of the gate matrix; None in old files, where `shape` reads them off the heads."""
-    num_heads: int | None = None
+    num_heads: Place | None = None
     """Columns of the gate matrix: the most heads of any layer."""
     unit: Unit = "head"
     """Unit that was ablated: a query head, or a `kv_group` of query heads."""
@@ -78,7 +87,7 @@ class AblationResult:
     method: Method = "exact"
     """Method behind the scores that are not marked exact."""
     metric: str = METRIC
-    order: str | None = None
+    order: AblationOrder | None = None
     heads: tuple[HeadScore, ...] = ()
     steps: tuple[Step, ...] = ()
     metadata: dict[str, Any] = field(default_factory=dict)
@@ -88,9 +97,12 @@ class AblationResult:
         """`(layers, heads)` of the gate matrix."""
         if self.num_layers and self.num_heads:
             return self.num_layers, self.num_heads
-        ablated = [(entry.layer, entry.head) for entry in self.heads or self.steps]
-        last_layer, last_head = (max(indices) for indices in zip(*ablated, strict=True))
+        last_layer, last_head = (max(indices) for indices in zip(*self._ablated, strict=True))
         return last_layer + 1, last_head + 1
+
+    @property
+    def _ablated(self) -> list[Head]:
+        return [(entry.layer, entry.head) for entry in self.heads or self.steps]
 
     def name(self, layer: int, head: int) -> str:
         """Name of a head, `L3H7`, or of a key-value group, `L3G1`."""
@@ -163,12 +175,14 @@ class AblationResult:
             raise ResultsError(f"results file {path} does not exist; make one with `chg ablate`")
         content = read_json(path, KIND)
         content.pop("format_version", None)
-        try:
-            content["heads"] = tuple(HeadScore(**head) for head in content.get("heads", ()))
-            content["steps"] = tuple(Step(**step) for step in content.get("steps", ()))
-            result = cls(**content)
-        except (ValueError, TypeError, AttributeError, KeyError) as error:
-            raise ResultsError(f"{path} is not {KIND}: {error}") from error
-        if not result.heads and not result.steps:
+        result = read_record(cls, content, path, KIND)
+        if not (result.steps if result.mode == "sequential" else result.heads):
             raise ResultsError(f"{path} lists no heads; run `chg ablate` again")
+        layers, heads = result.shape
+        for layer, head in result._ablated:
+            if layer >= layers or head >= heads:
+                raise ResultsError(
+                    f"{path} contradicts itself: it scores {result.name(layer, head)}, in a model "
+                    f"of {layers} layers x {heads}"
+                )
         return result

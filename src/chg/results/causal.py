@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from chg.config import Head
 from chg.errors import ResultsError
 from chg.files import read_json, write_json
 from chg.results.redundancy import RedundantPair
+from chg.results.schema import Figure, read_record
 
 FORMAT_VERSION = 2
 KIND = "a causal check as `chg study` writes it"
@@ -68,7 +68,7 @@ class Correlation:
     score: str
     effect: str
     """Name of the measured effect, in words."""
-    spearman: float
+    spearman: Figure
 
     def row(self) -> dict[str, Any]:
         """The correlation as a row of a table."""
@@ -142,38 +142,12 @@ def read_checks(path: Path) -> Checks:
         ResultsError: the file is missing or damaged.
     """
     content = read_json(path, KIND)
-    try:
-        curves = tuple(_curve(entry) for entry in content["curves"])
-        correlations = tuple(
-            Correlation(
-                row["score"],
-                row["effect"],
-                float("nan") if row["spearman"] is None else float(row["spearman"]),
+    content.pop("format_version", None)
+    checks = read_record(Checks, content, path, KIND)
+    for i, curve in enumerate(checks.curves):
+        if curve.difference.shape != (len(curve.heads), len(curve.counts)):
+            raise ResultsError(
+                f"{path} is not {KIND}: curves[{i}].difference is {curve.difference.shape}, for "
+                f"{len(curve.heads)} seeds and {len(curve.counts)} steps"
             )
-            for row in content["correlations"]
-        )
-        return Checks(
-            curves,
-            correlations,
-            tuple(GroupEffect(**group) for group in content.get("groups", ())),
-            tuple(RedundantPair.read(pair) for pair in content.get("redundant", ())),
-            int(content.get("proposed", 0)),
-            content.get("tolerance"),
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise ResultsError(f"{path} is not {KIND}: {error}") from error
-
-
-def _curve(content: Mapping[str, Any]) -> CausalCurve:
-    counts: NDArray[np.int64] = np.asarray(content["counts"], dtype=np.int64)
-    orders = tuple(
-        tuple((int(layer), int(head)) for layer, head in order) for order in content["heads"]
-    )
-    return CausalCurve(
-        **{
-            **content,
-            "counts": counts,
-            "difference": np.asarray(content["difference"], dtype=np.float64),
-            "heads": orders,
-        }
-    )
+    return checks

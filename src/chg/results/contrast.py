@@ -12,6 +12,7 @@ from typing import Any
 
 from chg.errors import ResultsError
 from chg.files import read_json, write_json
+from chg.results.schema import Count, read_record
 
 FORMAT_VERSION = 1
 KIND = "a contrastive result as `chg contrast` writes it"
@@ -39,7 +40,7 @@ class SideMetrics:
     @property
     def kept(self) -> float:
         """Typical probability of a target with gates, as a share of that without; at most 1."""
-        return min(1.0, math.exp(self.nll_before - self.nll_after))
+        return math.exp(min(0.0, self.nll_before - self.nll_after))
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class ContrastFit:
     """Effect of one gate matrix, of those fitted side by side, on both sides."""
 
     alpha: float
-    start: int
+    start: Count
     """Counted from 0."""
     seed: int
     """Seed of the starting gates."""
@@ -99,13 +100,13 @@ class ContrastRun:
     """All fits of one direction on the same rows."""
 
     fits: tuple[ContrastFit, ...]
-    best: int
+    best: Count
     """Index in `fits` of the fit whose gates are kept."""
     warnings: tuple[str, ...] = ()
     reversed: bool = False
     """True where the data given as forget was retained, and that given as retain forgotten."""
     held_out_task: str | None = None
-    updates: int = 0
+    updates: Count = 0
     seconds: float = 0.0
     """Time of fitting; of both directions together, since these share their passes."""
 
@@ -152,23 +153,14 @@ class ContrastResults:
         if not path.is_file():
             raise ResultsError(f"results file {path} does not exist; make one with `chg contrast`")
         content = read_json(path, KIND)
-        try:
-            return cls(tuple(_run(run) for run in content["runs"]), content["metadata"])
-        except (ValueError, TypeError, AttributeError, KeyError) as error:
-            raise ResultsError(f"{path} is not {KIND}: {error}") from error
-
-
-def _run(content: dict[str, Any]) -> ContrastRun:
-    fits = tuple(_fit(fit) for fit in content["fits"])
-    return ContrastRun(**{**content, "fits": fits, "warnings": tuple(content["warnings"])})
-
-
-def _fit(content: dict[str, Any]) -> ContrastFit:
-    sides = {
-        name: content[name] and SideMetrics(**content[name])
-        for name in ("retain", "forget", "unseen_retain", "unseen_forget")
-    }
-    return ContrastFit(**{**content, **sides})
+        content.pop("format_version", None)
+        results = read_record(cls, content, path, KIND)
+        for i, run in enumerate(results.runs):
+            if run.best >= len(run.fits):
+                raise ResultsError(
+                    f"{path} is not {KIND}: runs[{i}].best is {run.best}, of {len(run.fits)} fits"
+                )
+        return results
 
 
 def mean_and_spread(values: Sequence[float]) -> tuple[float, float]:

@@ -8,15 +8,14 @@ head, another may keep its double. Such patterns arise by chance as well, so the
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from chg.config import VERDICT_THRESHOLD, Head
 from chg.results.intervals import SIGNIFICANT
+from chg.results.schema import Figure
 
 PAIRS_PER_HEAD = 3
 MOST_PAIRS = 100
@@ -40,7 +39,7 @@ class RedundantPair:
     """`together` minus the sum of `alone`, mean over rows: negative where either suffices."""
     stderr: float | None
     """Standard error of `excess` over rows; None for a single row."""
-    q: float
+    q: Figure
     """Benjamini and Hochberg's `q` of the excess over all pairs that were proposed."""
 
     @property
@@ -48,13 +47,6 @@ class RedundantPair:
         """True where the joint loss is surely more than the sum, and three times either's."""
         most = max(LEAST_LOSS / TIMES_ALONE, *(-score for score in self.alone))
         return self.q < SIGNIFICANT and self.excess < 0 and -self.together >= TIMES_ALONE * most
-
-    @classmethod
-    def read(cls, content: Mapping[str, Any]) -> RedundantPair:
-        """Read the fields of a JSON object."""
-        (a, b), (one, other) = content["heads"], content["alone"]
-        heads = (int(a[0]), int(a[1])), (int(b[0]), int(b[1]))
-        return cls(**{**content, "heads": heads, "alone": (float(one), float(other))})
 
 
 def propose_pairs(removal: NDArray[np.float64]) -> tuple[tuple[Head, Head], ...]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import torch
 from jaxtyping import Float
 from safetensors.torch import save_file
 from torch import Tensor
@@ -16,6 +17,9 @@ from chg.files import atomic_path, read_tensors
 
 STAGES: tuple[Stage, ...] = ("initial", "retention", "removal")
 """G0, and G+ and G- fitted from it."""
+
+PATH = "path_"
+"""Beginning of the names of logits at every strength; both stages or neither are in a file."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,7 @@ class LogitsOfStudy:
             OutputError: the file cannot be written.
         """
         tensors = {str(stage): logits.contiguous() for stage, logits in self.main.items()}
-        tensors |= {f"path_{stage}": logits.contiguous() for stage, logits in self.path.items()}
+        tensors |= {PATH + stage: logits.contiguous() for stage, logits in self.path.items()}
         with atomic_path(file) as temporary:
             save_file(tensors, temporary)
 
@@ -67,9 +71,33 @@ class LogitsOfStudy:
             ResultsError: the file is missing, damaged or of another kind.
         """
         tensors, _ = read_tensors(file)
-        try:
-            main = {stage: tensors[stage] for stage in STAGES}
-        except KeyError as error:
-            raise ResultsError(f"{file} holds no gates of a study: {error} is missing") from error
-        path = {stage: tensors[f"path_{stage}"] for stage in STAGES if f"path_{stage}" in tensors}
-        return cls(main, path)
+        path = {stage: PATH + stage for stage in STAGES[1:]}
+        needed = [*STAGES, *(path.values() if any(x in tensors for x in path.values()) else ())]
+        missing = [name for name in needed if name not in tensors]
+        if missing:
+            raise ResultsError(f"{file} holds no gates of a study: {missing[0]} is missing")
+        for name in tensors:
+            _require_logits(file, name, tensors)
+        return cls(
+            {stage: tensors[stage] for stage in STAGES},
+            {stage: tensors[name] for stage, name in path.items() if name in needed},
+        )
+
+
+def _require_logits(file: Path, name: str, tensors: Mapping[str, Tensor]) -> None:
+    """See that a tensor has the shape of `initial`, and the heads of that."""
+    first, logits = tensors["initial"], tensors[name]
+    dimensions = 4 if name.startswith(PATH) else 3
+    if logits.dtype != torch.float32 or logits.dim() != dimensions or not logits.numel():
+        raise ResultsError(
+            f"{file} is damaged: {name} is {tuple(logits.shape)} of {logits.dtype}, not "
+            f"{dimensions} dimensions of torch.float32"
+        )
+    if logits.shape[-3:] != first.shape:
+        raise ResultsError(
+            f"{file} contradicts itself: {name} is {tuple(logits.shape)}, initial "
+            f"{tuple(first.shape)}"
+        )
+    exists = ~first[0].isnan()
+    if not exists.any() or (logits.isnan() == exists).any() or logits.isinf().any():
+        raise ResultsError(f"{file} is damaged: {name} holds logits that are NaN or infinite")
