@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Study(StudyResults):
     """Results of a study, with pictures; `Study.load(folder)` reads them back."""
 

@@ -45,6 +45,9 @@ class CausalCurve:
     verdict: str
     """`holds` in words and numbers."""
 
+    def __repr__(self) -> str:
+        return f"<CausalCurve of {self.score}: {self.verdict}>"
+
 
 @dataclass(frozen=True)
 class Correlation:

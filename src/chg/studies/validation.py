@@ -41,6 +41,11 @@ class Validation:
     checks: tuple[CausalCurve, ...]
     correlations: tuple[Correlation, ...]
 
+    def __repr__(self) -> str:
+        words = {True: "holds", False: "does not hold", None: "not tested"}
+        said = ", ".join(f"{curve.score} {words[curve.holds]}" for curve in self.checks)
+        return f"<Validation: {said or 'no curve'}; {len(self.correlations)} correlations>"
+
 
 def validate(
     model: AnyModel,
