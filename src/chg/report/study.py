@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from chg.report.canvas import Target
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Study(StudyResults):
     """Results of a study, with pictures; `Study.load(folder)` reads them back.
 
