@@ -42,6 +42,11 @@ def short_name(name: str) -> str:
     return (PureWindowsPath(path).name or Path(path).resolve().name) + split  # either slash
 
 
+def counted(number: int, word: str) -> str:
+    """A number and what it counts: `1 seed`, `2 seeds`."""
+    return f"{number} {word}{'' if number == 1 else 's'}"
+
+
 def ensure_writable(path: str | Path) -> Path:
     """Make the parent folder of `path` and prove that a file can be written there.
 

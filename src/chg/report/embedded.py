@@ -50,10 +50,14 @@ def _inner(text: str) -> str:
         (r"<style.*?</style>", ""),
         (r"<metadata>.*?</metadata>", ""),
         (r"xlink:href", "href"),
-        # Family and weight are the page's; the size counts in the units of the drawing.
-        (r"font: (?:\w+ )*([\d.]+)px [^;\"]*", r"font-size: \1px"),
+        # Font families are the page's; sizes count in the units of the drawing.
+        (r"font: (?:\w+ )*([\d.]+px) [^;\"]*", r"font-size: \1"),
+        (r"font-family: [^;\"]*;? ?", ""),
+        (r' transform="rotate\(-0 [^"]*"', ""),
         (r"\s+", " "),
         (r"> <", "><"),
+        (r'<path d="[^"]*" style="fill: none"/>', ""),
+        (r" ?([MLCz]) (?=[-\d\"])", r"\1"),
     ):
         inner = re.sub(pattern, replacement, inner, flags=re.DOTALL)
     # Numbers and colors of the drawing are in its tags; those outside are text, for people.
