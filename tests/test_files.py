@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import os
-import resource
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
@@ -21,6 +18,7 @@ from safetensors.torch import save_file
 from chg import HeadGates
 from chg.errors import OutputError, ResultsError
 from chg.files import atomic_path, ensure_folder, ensure_writable, read_json, write_json
+from support.limits import files_of_at_most
 
 LARGE = torch.zeros(100, 100)
 TABLE = pd.DataFrame({"a": range(10_000)})
@@ -50,17 +48,6 @@ WRITERS = {
     "figure.pdf": _written(_draw),
     "results.json": lambda path: write_json(path, {"a": list(range(10_000))}),
 }
-
-
-@contextmanager
-def files_of_at_most(size: int) -> Iterator[None]:
-    """A limit on the size of files: what a full disk is to a writer."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.mark.parametrize("name", sorted(WRITERS))
