@@ -17,7 +17,14 @@ from safetensors.torch import save_file
 
 from chg import HeadGates
 from chg.errors import OutputError, ResultsError
-from chg.files import atomic_path, ensure_folder, ensure_writable, read_json, write_json
+from chg.files import (
+    atomic_path,
+    ensure_folder,
+    ensure_writable,
+    name_part,
+    read_json,
+    write_json,
+)
 from support.limits import files_of_at_most
 
 LARGE = torch.zeros(100, 100)
@@ -133,3 +140,12 @@ def test_what_a_killed_run_leaves_is_swept_and_what_a_living_one_writes_is_not(
         process.wait()
     ensure_folder(tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_every_task_has_a_name_of_its_own_that_fits() -> None:
+    tasks = ["a", "a.reversed", "a%2Ereversed", "a/b", "..", "国" * 99, "国" * 100, "n" * 5000]
+    names = [name_part(task) for task in tasks]
+    assert len(set(names)) == len(tasks)
+    for name in names:
+        assert len(os.fsencode(name)) <= 120
+        assert not set("./") & set(name)
