@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import os
-import resource
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
@@ -20,7 +17,15 @@ from safetensors.torch import save_file
 
 from chg import HeadGates
 from chg.errors import OutputError, ResultsError
-from chg.files import atomic_path, ensure_folder, ensure_writable, read_json, write_json
+from chg.files import (
+    atomic_path,
+    ensure_folder,
+    ensure_writable,
+    name_part,
+    read_json,
+    write_json,
+)
+from support.limits import files_of_at_most
 
 LARGE = torch.zeros(100, 100)
 TABLE = pd.DataFrame({"a": range(10_000)})
@@ -50,17 +55,6 @@ WRITERS = {
     "figure.pdf": _written(_draw),
     "results.json": lambda path: write_json(path, {"a": list(range(10_000))}),
 }
-
-
-@contextmanager
-def files_of_at_most(size: int) -> Iterator[None]:
-    """A limit on the size of files: what a full disk is to a writer."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.mark.parametrize("name", sorted(WRITERS))
@@ -146,3 +140,12 @@ def test_what_a_killed_run_leaves_is_swept_and_what_a_living_one_writes_is_not(
         process.wait()
     ensure_folder(tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_every_task_has_a_name_of_its_own_that_fits() -> None:
+    tasks = ["a", "a.reversed", "a%2Ereversed", "a/b", "..", "国" * 99, "国" * 100, "n" * 5000]
+    names = [name_part(task) for task in tasks]
+    assert len(set(names)) == len(tasks)
+    for name in names:
+        assert len(os.fsencode(name)) <= 120
+        assert not set("./") & set(name)

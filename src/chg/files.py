@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import hashlib
 import json
 import os
 import re
@@ -14,6 +15,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from safetensors import SafetensorError, safe_open
 
@@ -24,6 +26,9 @@ if TYPE_CHECKING:  # a verb proves that it can write before it loads torch
 
 MANIFEST = "manifest.json"
 """File by which a study's folder is known."""
+
+LONGEST_PART = 120
+"""Bytes of what a text adds to a file's name at most (`name_part`); a name may have 255."""
 
 PARTIAL = ".partial"
 """End of the name of a folder with a file that is being written."""
@@ -84,6 +89,15 @@ def ensure_folder(folder: str | Path) -> Path:
         ) from error
     sweep(folder)
     return folder
+
+
+def name_part(text: str) -> str:
+    """A text as part of a file's name, without a dot: different texts have different ones."""
+    quoted = quote(text, safe=" ").replace(".", "%2E")
+    if len(quoted) <= LONGEST_PART:
+        return quoted
+    digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+    return f"{quoted[: LONGEST_PART - len(digest) - 1]}-{digest}"
 
 
 def require_usable_folder(path: str | Path, *, resume: bool) -> None:

@@ -6,7 +6,6 @@ or swallow it. So it is remembered that one came: whatever error follows is no n
 
 from __future__ import annotations
 
-import _thread
 import signal
 import sys
 import threading
@@ -56,6 +55,8 @@ def _repeat(unraisable: sys.UnraisableHookArgs) -> None:
     if not interrupted():
         sys.__unraisablehook__(unraisable)
     elif isinstance(unraisable.exc_value, KeyboardInterrupt):
-        timer = threading.Timer(PATIENCE, _thread.interrupt_main)
+        main = threading.main_thread().ident
+        assert main is not None
+        timer = threading.Timer(PATIENCE, signal.pthread_kill, (main, signal.SIGINT))
         timer.daemon = True
         timer.start()

@@ -94,3 +94,16 @@ def test_chat_template(tokenizer) -> None:  # type: ignore[no-untyped-def]
         tokenizer.chat_template = None
     assert tokenizer.decode(list(data.rows[0].ids)) == "User: Say it\nModel: Paris"
     assert scored_text(tokenizer, data.rows[0]) == " Paris"
+
+
+@pytest.mark.parametrize(
+    "template",
+    ["{{ ''.__class__.__mro__[1].__subclasses__() }}", "{% if %}", "{{ raise_exception('no') }}"],
+)
+def test_a_chat_template_that_fails_is_refused_in_one_line(tokenizer, template: str) -> None:  # type: ignore[no-untyped-def]
+    import copy
+
+    tokenizer = copy.deepcopy(tokenizer)
+    tokenizer.chat_template = template
+    with pytest.raises(DataError, match="the tokenizer's chat template fails: "):
+        tokenize_pairs([("a", "b")], tokenizer, max_length=9, chat_template=True)

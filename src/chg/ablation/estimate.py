@@ -47,8 +47,7 @@ def estimate_scores(
     """
     baseline = baseline.nan_to_num().cpu()
     path = baseline * torch.tensor(POINTS).view(-1, 1, 1)
-    slopes = torch.zeros(baseline.shape, dtype=torch.float64)
-    metric = 0.0
+    slopes, metric = torch.zeros(baseline.shape, dtype=torch.float64), 0.0
     with open_engine(model, reference=reference) as engine:
         tokens = engine.token_budget // len(POINTS)
         for rows, batch in engine.batches(data, options.batch_size, tokens):

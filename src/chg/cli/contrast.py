@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from chg.cli import terminal
@@ -19,7 +21,7 @@ from chg.config import (
     SharedData,
     TupleData,
 )
-from chg.errors import ConfigError
+from chg.errors import ConfigError, OutputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -37,6 +39,9 @@ EXAMPLES = """\
   chg contrast --model gpt2 --retain_dataset wikitext --forget_dataset biased.jsonl --alpha 1.0
   chg contrast --model builtin:tiny --tuples_dataset builtin:format --hold_out antonym \\
       --both_directions --alpha 0.5,1,2 --max_steps 300 --batch_size 8"""
+
+LONGEST_NAME = 255
+"""Bytes of a file's name at most."""
 
 EACH = "each"
 """Value of `--hold_out` that stands for every task in turn."""
@@ -96,6 +101,7 @@ def run(command: Command) -> None:
     _require_one_kind_of_data(command)
     require_gate_file_name(command.output.out)
     ensure_writable(command.output.out)
+    _require_room_in_name(command)
     opened = _open_tuples(command) if command.tuples.tuples_dataset else _open_sides(command)
     model, tokenizer = load_checked_model(command.model)
     from chg.cli.contrast_output import ContrastFiles, print_result, warn
@@ -111,6 +117,20 @@ def run(command: Command) -> None:
         files.write(result, apart=command.tuples.hold_out == EACH)
         warn(result)
     files.write_results()
+
+
+def _require_room_in_name(command: Command) -> None:
+    """The name of the gate file, which the names of all others begin with.
+
+    Raises:
+        OutputError: it is too long for them.
+    """
+    from chg.files import LONGEST_PART
+
+    out = Path(command.output.out)
+    room = len(".reversed.safetensors") + LONGEST_PART * (command.tuples.hold_out == EACH)
+    if len(os.fsencode(out.stem)) + room >= LONGEST_NAME:
+        raise OutputError(f"the name {out.name} is too long for the files beside it; shorten --out")
 
 
 def _require_one_kind_of_data(command: Command) -> None:

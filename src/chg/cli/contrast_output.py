@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from chg.cli.terminal import format_number, print_table, say
-from chg.files import ensure_writable
+from chg.files import ensure_writable, name_part
 from chg.fitting import ContrastResult
 from chg.models import WEIGHTS
 from chg.results import ContrastResults, ContrastRun, SideMetrics, mean_and_spread
@@ -51,8 +50,7 @@ class ContrastFiles:
         """
         out = self._out
         if apart:
-            # Quoted, whatever a task is called: different tasks have different files.
-            task = quote(result.run.held_out_task or "", safe=" ")
+            task = name_part(result.run.held_out_task or "")
             out = out.with_name(f"{out.stem}.{task}{out.suffix}")
         self._results.append(result)
         runs = [result.run]

@@ -56,10 +56,12 @@ class Canvas:
 
     def caption(self, title: str | None, usual: str) -> None:
         """Write the title; without one the usual, but not over several axes of someone else's."""
+        # The usual one holds names, in which a dollar is a dollar.
+        text, has_math = (usual, False) if title is None else (title, True)
         if len(self.panels) == 1:
-            self.panels[0].set_title(usual if title is None else title, fontsize=11)
+            self.panels[0].set_title(text, fontsize=11, parse_math=has_math)
         elif self.whole or title is not None:
-            self.figure.suptitle(usual if title is None else title, fontsize=11)
+            self.figure.suptitle(text, fontsize=11, parse_math=has_math)
 
     def legend(self, handles: Iterable[Artist], columns: int, size: int = 8) -> None:
         """Draw a legend under everything, or in the last of someone else's axes."""

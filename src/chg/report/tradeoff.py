@@ -38,7 +38,8 @@ def tradeoff(runs: Sequence[ContrastRun]) -> Figure:
         for axes, run in zip(row, runs, strict=True):
             _panel(axes, run, unseen=i == 1)
             direction = f"{'reversed' if run.reversed else 'as given'}, " if len(runs) > 1 else ""
-            axes.set_title(f"{direction}{kind}", fontsize=10)
+            # The name of a task may hold a dollar.
+            axes.set_title(f"{direction}{kind}", fontsize=10, parse_math=False)
     for axes in panels[-1]:
         axes.set_xlabel("forgotten: share of target probability lost")
     for axes in panels[:, 0]:
