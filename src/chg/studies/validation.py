@@ -20,7 +20,6 @@ from chg.models import (
     describe_model,
     find_head_sites,
     unwrap_model,
-    weights_difference,
 )
 from chg.report import Study
 from chg.results import (
@@ -31,6 +30,7 @@ from chg.results import (
     StudyScores,
     rank_correlation,
 )
+from chg.studies.folder import require_same_weights
 from chg.studies.resumable import ResumableEvaluation
 
 
@@ -76,8 +76,8 @@ def validate(
         show_progress: progress bars, on a terminal.
 
     Raises:
-        ConfigError: the study needs reference rows, or takes none.
-        GateError: the study is of a model with other heads, or of other weights.
+        ConfigError: the study needs reference rows, or takes none; or it is of other weights.
+        GateError: the study is of a model with other heads.
     """
     model = unwrap_model(model)
     exists = find_head_sites(model).existing(study.unit)
@@ -86,9 +86,7 @@ def validate(
             f"the study has {study.roles.shape[1:]} heads, the model {tuple(exists.shape)}; it is "
             "of another model"
         )
-    difference = weights_difference(study.manifest["model"], describe_model(model))
-    if difference:
-        raise GateError(f"the study is of other weights ({difference}); check it on its own model")
+    require_same_weights(study.manifest["model"], describe_model(model), "the study")
     config = StudyConfig(**study.manifest["configuration"])
     if config.ablation == "mean" and reference is None:
         raise ConfigError(
