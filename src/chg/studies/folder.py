@@ -205,20 +205,27 @@ def _require_same(before: Mapping[str, Any], now: Mapping[str, Any], path: Path)
                 f"{path} is a study of another {part} ({differing[0]}); resume with the same "
                 "settings, or choose another --out"
             )
-    _require_same_weights(before.get("model") or {}, now.get("model") or {}, path)
+    require_same_weights(before.get("model") or {}, now.get("model") or {}, str(path))
 
 
-def _require_same_weights(there: Mapping[str, Any], now: Mapping[str, Any], path: Path) -> None:
+def require_same_weights(there: Mapping[str, Any], now: Mapping[str, Any], study: str) -> None:
+    """See that a study is of a model's weights; warn where it does not say.
+
+    Args:
+        there: the model as the study describes it.
+        now: the model as it is described now.
+        study: name of the study, for messages.
+
+    Raises:
+        ConfigError: it is of others.
+    """
     difference = weights_difference(there, now)
     if difference:
         raise ConfigError(
-            f"{path} is a study of other weights ({difference}); resume with the same model, or "
-            "choose another --out"
+            f"{study} is of other weights ({difference}); use the model that it is of"
         )
     if "weights" not in there:
-        logger.warning(
-            "%s does not say which weights it is of; resume it with the same model only", path
-        )
+        logger.warning("%s does not say which weights it is of; use the same model only", study)
 
 
 def _write_config(path: Path, settings: Mapping[str, Any]) -> None:
