@@ -213,7 +213,7 @@ def _draw_pairs(axes: Axes, matrix: NDArray[np.float64], names: list[str], color
     if len(between_seeds(matrix)):
         return pair_matrix(axes, matrix, names, color)
     axes.set_axis_off()
-    place = {"ha": "center", "va": "center", "transform": axes.transAxes}
+    place: dict[str, Any] = {"ha": "center", "va": "center", "transform": axes.transAxes}
     axes.text(0.5, 0.5, NO_SPREAD, color=MUTED, fontsize=9, **place)
     return None
 
