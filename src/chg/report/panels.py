@@ -54,7 +54,7 @@ class Panel:
     draw: Callable[[Axes], None]
     """Draws into axes, all but the title."""
     words: str
-    """What can be seen, for those who cannot see it."""
+    """Description for those who cannot see it."""
 
 
 def layer_panels(study: StudyResults) -> list[Panel]:
