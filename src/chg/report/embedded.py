@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import io
 import re
+from typing import Any
 
 from matplotlib import rc_context
 
@@ -26,7 +27,12 @@ def embed(panel: Panel, name: str, size: tuple[float, float] = SIZE) -> str:
         name: of the chart in the page; no two charts' parts share an identifier.
         size: inches.
     """
-    settings = {"svg.hashsalt": name, "text.color": INK, "path.simplify": True, **EMBEDDABLE}
+    settings: dict[Any, Any] = {
+        "svg.hashsalt": name,
+        "text.color": INK,
+        "path.simplify": True,
+        **EMBEDDABLE,
+    }
     drawn = io.StringIO()
     with rc_context(settings):
         figure = PaperFigure(figsize=size, layout="constrained")
