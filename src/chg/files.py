@@ -7,11 +7,12 @@ import errno
 import fcntl
 import json
 import os
+import re
 import shutil
 import stat
 import tempfile
 from collections.abc import Iterator, Mapping
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError, safe_open
@@ -26,6 +27,24 @@ MANIFEST = "manifest.json"
 
 PARTIAL = ".partial"
 """End of the name of a folder with a file that is being written."""
+
+
+def short_name(name: str) -> str:
+    """Name without the folders above it, where it is a local path; any other name as it is.
+
+    The split of a data set may follow the path, as in `/data/rows.jsonl:train`.
+    """
+    found = re.search(r":[^/\\]*$", name)
+    path, split = (name[: found.start()], found[0]) if found else (name, "")
+    plainly = re.match(r"[/~.\\]|[A-Za-z]:[/\\]", path)
+    if not plainly and not os.path.exists(path):
+        return name
+    return (PureWindowsPath(path).name or Path(path).resolve().name) + split  # either slash
+
+
+def counted(number: int, word: str) -> str:
+    """A number and what it counts: `1 seed`, `2 seeds`."""
+    return f"{number} {word}{'' if number == 1 else 's'}"
 
 
 def ensure_writable(path: str | Path) -> Path:

@@ -24,7 +24,7 @@ from chg.ablation.scores import closed_alone, closed_in_turn, score_difference
 from chg.config import UNIT_NAMES, AblationConfig, Head
 from chg.data import TokenData
 from chg.engine import EvaluationOptions, SequenceScores, capabilities, evaluate_gates
-from chg.errors import GateError, ModelError
+from chg.errors import GateError
 from chg.gating import (
     AnyGates,
     HeadGates,

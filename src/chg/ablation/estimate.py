@@ -45,7 +45,8 @@ def estimate_scores(
     Raises:
         ModelError: a gradient or log-probability is no number.
     """
-    path = baseline.nan_to_num().cpu() * torch.tensor(POINTS).view(-1, 1, 1)
+    baseline = baseline.nan_to_num().cpu()
+    path = baseline * torch.tensor(POINTS).view(-1, 1, 1)
     slopes = torch.zeros(baseline.shape, dtype=torch.float64)
     metric = 0.0
     with open_engine(model, reference=reference) as engine:
@@ -62,5 +63,4 @@ def estimate_scores(
                 options.on_progress(len(rows) / len(data))
     if not math.isfinite(metric + float(slopes.sum())):
         raise ModelError("the model's gradients are NaN or infinite; try --dtype float32")
-    targets = data.num_target_tokens
-    return -path[0] * slopes / targets, metric / targets
+    return -baseline * slopes / data.num_target_tokens, metric / data.num_target_tokens

@@ -11,7 +11,8 @@ import warnings
 from collections.abc import Sequence
 
 from chg.cli.parsing import COMPLETION_FLAG, UsageError, parse_command, print_completion
-from chg.errors import ChgError
+from chg.errors import ChgError, one_line, reason
+from chg.interrupts import interrupted, say_interrupted
 
 VERBS = {
     "study": "all of it with many seeds: roles with uncertainty, a causal check, a report",
@@ -50,17 +51,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _print_completion(arguments)
             return 0
         return _run(verb, rest)
-    except ChgError as error:
-        name = "chg" if verb.startswith("-") else f"chg {verb}"
-        print(f"{name}: {error}", file=sys.stderr)  # noqa: T201
-        return USAGE_EXIT
     except BrokenPipeError:  # whoever read our output has gone, as in `chg study --help | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except KeyboardInterrupt:
-        after = "--resume goes on from here" if verb == "study" else "nothing half-written"
-        print(f"chg {verb}: interrupted; {after}", file=sys.stderr)  # noqa: T201
-        return 130
+    except (Exception, KeyboardInterrupt) as error:
+        if interrupted() or isinstance(error, KeyboardInterrupt):
+            return say_interrupted(arguments)
+        if not isinstance(error, ChgError | OSError):
+            raise
+        name = "chg" if verb.startswith("-") else f"chg {verb}"
+        print(f"{name}: {_in_one_line(error)}", file=sys.stderr)  # noqa: T201
+        return USAGE_EXIT
+
+
+def _in_one_line(error: ChgError | OSError) -> str:
+    """A line for an error that is not the program's: of the input, or of the machine."""
+    if isinstance(error, ChgError):
+        return str(error)
+    where = f" ({error.filename})" if error.filename else ""
+    return one_line(f"{reason(error)}{where}; nothing was finished, run it again when it is mended")
 
 
 def _run(verb: str, rest: list[str]) -> int:

@@ -43,6 +43,7 @@ def run(command: StudyCommand) -> None:
         held_out=inputs.held_out,
         reference=inputs.reference,
         out=settings.out,
+        title=settings.title,
         resume=settings.resume,
         command=flat_settings(command),
         show_progress=not settings.quiet,

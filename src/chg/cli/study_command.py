@@ -16,6 +16,8 @@ class StudyOutput(Output):
 
     out: str = "runs/study"
     """Folder for gates, metrics, tables and the report; an existing one is never overwritten."""
+    title: str | None = None
+    """Name of the study in pictures and the page; model and data if not given."""
     resume: bool = False
     """Go on with the study in --out that was stopped, to the same numbers."""
 

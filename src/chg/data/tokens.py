@@ -45,6 +45,12 @@ class TokenData:
     unscored: int = 0
     """Rows left out because nothing in them is scored."""
 
+    def __repr__(self) -> str:
+        return (
+            f"<TokenData {self.name!r}: {len(self):,} rows, {self.num_tokens:,} tokens, "
+            f"{self.num_target_tokens:,} scored>"
+        )
+
     def __post_init__(self) -> None:
         if not self.rows:
             raise DataError(

@@ -63,6 +63,9 @@ class MatchedData:
     tasks: tuple[str, ...]
     """The task of each row; empty where the data has no such column."""
 
+    def __repr__(self) -> str:
+        return f"<MatchedData {self.name!r}: {len(self):,} tuples, {len(self.task_names)} tasks>"
+
     def __post_init__(self) -> None:
         if len(self.retain) != len(self.forget):
             raise DataError(

@@ -31,6 +31,12 @@ class SequenceScores:
     counts: NDArray[np.float64]
     """`[sequence]`: target tokens."""
 
+    def __repr__(self) -> str:
+        return (
+            f"<SequenceScores of {len(self.counts)} sequences, {self.counts.sum():.0f} target "
+            f"tokens: NLL {self.nll:.4f} nats per token, accuracy {self.accuracy:.1%}>"
+        )
+
     @property
     def mean_target_logprob(self) -> float:
         """Mean over all target tokens, nats per token: the metric of ablation."""

@@ -38,6 +38,13 @@ class Inspection:
     shareable: int
     """Length up to which rows that begin alike share it; 0 if they cannot."""
 
+    def __repr__(self) -> str:
+        return (
+            f"<Inspection of a {self.architecture}: {sum(self.num_heads)} heads in "
+            f"{len(self.layers_with_heads)} of {self.num_layers} layers, {self.parameters:,} "
+            "parameters>"
+        )
+
 
 @plain_torch()
 def inspect_model(model: AnyModel) -> Inspection:

@@ -48,6 +48,9 @@ class ContrastResult:
     reversed: ContrastResult | None = None
     """The other direction, if both were fitted."""
 
+    def __repr__(self) -> str:
+        return f"<ContrastResult {self.gates.counts}; {self.run!r}>"
+
     @property
     def best(self) -> ContrastFit:
         """Measures of the fit whose gates these are."""

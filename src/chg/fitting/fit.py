@@ -63,6 +63,15 @@ class FitResult:
     losses: tuple[float, ...]
     """NLL of each update's rows before it."""
 
+    def __repr__(self) -> str:
+        apart = self.nll_ungated_held_out is not None
+        before = self.nll_ungated_held_out if apart else self.nll_ungated_train
+        after = self.nll_gated_held_out if apart else self.nll_gated_train
+        return (
+            f"<FitResult after {self.updates} updates: NLL {before:.4f} ungated, {after:.4f} gated "
+            f"({'held-out' if apart else 'training'} rows); {self.gates.counts}>"
+        )
+
 
 @plain_torch()
 def fit_gates(

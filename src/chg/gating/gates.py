@@ -66,6 +66,9 @@ class HeadGates:
     logits: Float[Tensor, "layer head"]
     metadata: dict[str, Any] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        return f"<HeadGates, {self.num_layers} layers x {self.num_heads}: {self.counts}>"
+
     @property
     def values(self) -> Float[Tensor, "layer head"]:
         """Gates, in [0, 1]."""

@@ -50,6 +50,9 @@ class Reference:
     origin: Mapping[str, str] = field(default_factory=dict)
     """Name and fingerprint of its rows, where they are not those that are scored."""
 
+    def __repr__(self) -> str:
+        return f"<Reference by {self.kind}, {len(self.means)} layers>"
+
     @property
     def by_row(self) -> bool:
         """True where rows have references of their own, so that rows share nothing."""

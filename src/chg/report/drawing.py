@@ -1,44 +1,39 @@
-"""Parts that pictures share: grids of heads, tick labels, limits of a color scale, saving."""
+"""Parts that pictures share: maps of heads, tick labels, stacked bars, small matrices."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, ListedColormap
-from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
-from matplotlib.patches import Patch
+from matplotlib.patches import Patch, Rectangle
 from numpy.typing import NDArray
 
 from chg.config import UNIT_NAMES, Unit
-from chg.report.palette import IMPORTANT, IN_THE_WAY, ROLE_COLORS
+from chg.report.palette import (
+    IMPORTANT,
+    IN_THE_WAY,
+    INK,
+    LINE,
+    LOW,
+    MUTED,
+    ROLE_COLORS,
+    SURFACE,
+)
+from chg.report.scale import ColorScale, color_scale
 from chg.results import ROLES
 
-DPI = 200
-OUTLIER = 3.0
-"""A score this many times the 98th percentile would leave all others white; the scale is cut."""
-MOST_WRITTEN = 6
+MOST_WRITTEN = 10
 """Rows of a matrix up to which its numbers fit into its cells."""
 
 
-def save(figure: Figure, path: Path) -> None:
-    """Write a figure in the format of the path's ending."""
-    figure.savefig(path, dpi=DPI, facecolor="white", bbox_inches="tight")
-
-
-def head_grid(shape: tuple[int, int], unit: Unit) -> tuple[Figure, Axes]:
-    """New axes with layers down and heads across, cells square and large enough to see."""
+def map_size(shape: tuple[int, int]) -> tuple[float, float]:
+    """Inches of a picture with layers down and heads across, cells square, large enough to see."""
     layers, heads = shape
     cell = float(np.clip(9 / max(layers, heads), 0.16, 0.42))
-    figure = Figure(figsize=(max(5.2, cell * heads + 2.8), max(3.6, cell * layers + 1.6)))
-    figure.set_layout_engine("constrained")
-    axes = figure.add_subplot()
-    label_heads(axes, shape, unit)
-    return figure, axes
+    return max(5.2, cell * heads + 2.8), max(3.6, cell * layers + 1.6)
 
 
 def label_heads(axes: Axes, shape: tuple[int, int], unit: Unit, most: int = 17) -> None:
@@ -59,19 +54,12 @@ def draw_roles(axes: Axes, roles: NDArray[np.str_]) -> list[Patch]:
     axes.imshow(codes, cmap=colors, vmin=-0.5, vmax=len(names) - 0.5, interpolation="nearest")
     axes.set_xticks(np.arange(-0.5, roles.shape[1]), minor=True)
     axes.set_yticks(np.arange(-0.5, roles.shape[0]), minor=True)
-    axes.grid(which="minor", color="white", linewidth=0.8)
+    axes.grid(which="minor", color=SURFACE, linewidth=0.8)
     axes.tick_params(which="minor", length=0)
     return [
         Patch(color=ROLE_COLORS[name], label=f"{name} ({int((roles == name).sum())})")
         for name in names
     ]
-
-
-def legend_below(figure: Figure, handles: Sequence[object], columns: int, size: int = 8) -> None:
-    """Draw a legend under everything else, where it covers nothing."""
-    figure.legend(
-        handles=handles, fontsize=size, frameon=False, loc="outside lower center", ncols=columns
-    )
 
 
 def ticks(count: int, most: int = 17) -> list[int]:
@@ -80,60 +68,51 @@ def ticks(count: int, most: int = 17) -> list[int]:
     return list(range(0, count, step))
 
 
-def color_limit(magnitudes: NDArray[np.float64]) -> tuple[float, str]:
-    """Half the width of the color scale, and the ends at which values lie beyond it."""
-    largest = float(magnitudes.max(initial=0.0))
-    usual = float(np.percentile(magnitudes, 98)) if magnitudes.size else 0.0
-    if 0 < usual * OUTLIER < largest:
-        return usual * OUTLIER, "both"
-    return largest or 1.0, "neither"
-
-
 def plain(axes: Axes) -> None:
     """Leave of the frame only the two sides that carry numbers."""
     axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["bottom", "left"]].set_color(MUTED)
+    axes.tick_params(colors=MUTED, labelsize=9)
+    for label in (axes.xaxis.label, axes.yaxis.label):
+        label.set(color=MUTED, size=9)
+    axes.set_axisbelow(True)
 
 
-def panels_of(rows: int, columns: int, size: tuple[float, float]) -> tuple[Figure, list[Axes]]:
-    """New axes in rows and columns, row by row; `size` of the figure in inches."""
-    figure = Figure(figsize=size)
-    figure.set_layout_engine("constrained")
-    return figure, list(figure.subplots(rows, columns, squeeze=False).ravel())
-
-
-def unit_map(figure: Figure, axes: Axes, matrix: NDArray[np.float64], color: str) -> None:
+def unit_map(axes: Axes, matrix: NDArray[np.float64], color: str) -> None:
     """Draw a matrix of numbers in [0, 1], from pale to `color`; NaN stays white."""
-    scale = LinearSegmentedColormap.from_list(color, ["#f1f3f6", color])
+    scale = LinearSegmentedColormap.from_list(color, [LOW, color])
     image = axes.imshow(matrix, cmap=scale, vmin=0, vmax=1, interpolation="nearest")
-    bar = figure.colorbar(image, ax=axes, orientation="horizontal", fraction=0.05, pad=0.02)
+    bar = axes.figure.colorbar(image, ax=axes, orientation="horizontal", fraction=0.05, pad=0.02)
     bar.set_ticks([0, 0.5, 1])
     bar.ax.tick_params(labelsize=8)
 
 
-def draw_scores(axes: Axes, scores: NDArray[np.float64]) -> tuple[AxesImage, str]:
-    """Draw signed scores, white at zero; returns the image and the ends of its scale to extend."""
-    limit, extend = color_limit(np.abs(scores[np.isfinite(scores)]))
-    image = axes.imshow(scores, cmap="RdBu", vmin=-limit, vmax=limit, interpolation="nearest")
-    return image, extend
+def draw_scores(axes: Axes, scores: NDArray[np.float64]) -> tuple[AxesImage, ColorScale]:
+    """Draw signed scores, white at zero; returns the image and its scale."""
+    scale = color_scale(scores)
+    limits = {"vmin": -scale.limit, "vmax": scale.limit}
+    return axes.imshow(scores, cmap="RdBu", interpolation="nearest", **limits), scale
 
 
-def ablation_map(figure: Figure, axes: Axes, scores: NDArray[np.float64]) -> None:
+def ablation_map(axes: Axes, scores: NDArray[np.float64]) -> None:
     """Draw ablation scores as one panel of several."""
-    image, extend = draw_scores(axes, scores)
-    bar = figure.colorbar(
-        image, ax=axes, orientation="horizontal", extend=extend, fraction=0.05, pad=0.02
+    image, scale = draw_scores(axes, scores)
+    bar = axes.figure.colorbar(
+        image, ax=axes, orientation="horizontal", extend=scale.cut, fraction=0.05, pad=0.02
     )
     bar.ax.locator_params(nbins=3)
     bar.ax.tick_params(labelsize=8)
     axes.set_title("Ablation (nats per token)", fontsize=10)
 
 
-def stacked_bars(axes: Axes, places: NDArray[Any], shares: NDArray[np.float64]) -> None:
-    """Draw a bar of role shares at each place; `shares` is `[role, bar]`."""
+def stacked_bars(axes: Axes, places: NDArray[Any], counts: NDArray[np.int64]) -> None:
+    """Draw a bar of role shares at each place; `counts` of heads is `[role, bar]`."""
+    shares = counts / np.maximum(counts.sum(axis=0), 1)
     bottom = np.zeros(len(places))
     for role, share in zip(ROLES, shares, strict=True):
-        axes.bar(places, share, bottom=bottom, color=ROLE_COLORS[role], width=0.8)
+        axes.bar(places, share, bottom=bottom, color=ROLE_COLORS[role], width=0.84)
         bottom += share
+    axes.set_ylabel("share of heads")
 
 
 def layer_means(scores: NDArray[np.float64]) -> tuple[NDArray[np.float64], list[str]]:
@@ -143,11 +122,30 @@ def layer_means(scores: NDArray[np.float64]) -> tuple[NDArray[np.float64], list[
     return means, [IMPORTANT if mean < 0 else IN_THE_WAY for mean in means]
 
 
-def write_numbers(axes: Axes, matrix: NDArray[np.float64]) -> None:
-    """Write the numbers of a small matrix into its cells."""
-    if len(matrix) > MOST_WRITTEN:
-        return
+def pair_matrix(axes: Axes, matrix: NDArray[np.float64], names: list[str], color: str) -> None:
+    """Draw a square of numbers in [0, 1], one per pair, with the numbers in the cells of a few."""
+    size = len(matrix)
+    axes.set(xlim=(-0.5, size - 0.5), ylim=(size - 0.5, -0.5), aspect="equal")
+    axes.add_patch(Rectangle((-0.5, -0.5), size, size, color=LOW, linewidth=0))
     for (row, column), value in np.ndenumerate(matrix):
-        if np.isfinite(value):
-            ink = "white" if value > 0.65 else "black"
-            axes.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=8, color=ink)
+        if not np.isfinite(value):
+            continue
+        corner, strength = (column - 0.48, row - 0.48), float(np.clip(value, 0, 1))
+        axes.add_patch(
+            Rectangle(corner, 0.96, 0.96, color=color, alpha=strength, linewidth=0, clip_on=False)
+        )
+        if size <= MOST_WRITTEN:
+            place = {"ha": "center", "va": "center", "fontsize": 9 if size <= 5 else 6.5}
+            ink = SURFACE if value > 0.65 else INK
+            axes.text(column, row, f"{value:.2f}", color=ink, **place)
+    axes.set_xticks(ticks(size), [names[i] for i in ticks(size)])
+    axes.set_yticks(ticks(size), [names[i] for i in ticks(size)])
+    axes.set_xlabel("seed")
+    plain(axes)
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0)
+
+
+def horizontal_grid(axes: Axes) -> None:
+    """Draw faint lines at the ticks of the upright axis."""
+    axes.grid(axis="y", color=LINE)

@@ -37,7 +37,7 @@ def save_figures(
     Raises:
         OutputError: the folder cannot be written.
     """
-    from chg.report.drawing import save
+    from chg.report.canvas import save
     from chg.report.study_figures import FIGURES
 
     folder = ensure_folder(folder)
@@ -65,7 +65,7 @@ def save_tradeoff(runs: Sequence[ContrastRun], path: Path) -> None:
     Raises:
         OutputError: `path` cannot be written.
     """
-    from chg.report.drawing import save
+    from chg.report.canvas import save
     from chg.report.tradeoff import tradeoff
 
     with atomic_path(path) as temporary:
@@ -88,7 +88,7 @@ def analyze(config: AnalysisConfig | None = None, **settings: Any) -> Analysis:
         OutputError: the folder cannot be written.
     """
     from chg.report import analysis_figures as figures
-    from chg.report import drawing, summary
+    from chg.report import canvas, summary
 
     config = config or AnalysisConfig(**settings)
     analysis = read_analysis(config)
@@ -102,7 +102,7 @@ def analyze(config: AnalysisConfig | None = None, **settings: Any) -> Analysis:
         pictures["role_map.png"] = figures.role_map
     for name, draw in pictures.items():
         with atomic_path(folder / name) as path:
-            drawing.save(draw(analysis), path)
+            canvas.save(draw(analysis), path)
     with atomic_path(folder / "head_rankings.csv") as path:
         analysis.rankings.to_csv(path, index=False, float_format="%.6g")
     with atomic_path(folder / "summary_report.txt") as path:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from chg.report.palette import ROLE_COLORS
+from chg.report.palette import IMPORTANT, IN_THE_WAY, ROLE_COLORS
+from chg.report.scale import color_scale
 from chg.results import ROLES, StudyResults
 
 TOP_HEADS = 8
 MAP_HEIGHT, MAP_WIDTH, LARGEST_CELL = 320, 340, 26
 """Pixels."""
+SHADES = 10
+"""Shades of the ablation map on either side of white."""
 CELL = "text-align:left;padding:1px 16px 1px 0;font-size:13px"
 
 
@@ -26,7 +30,8 @@ def study_html(study: StudyResults) -> str:
         f'<div style="font-size:1.25em;font-weight:600">{title}</div>'
         f'<p style="margin:.3em 0 .8em;opacity:.8">{summary}</p>'
         '<div style="display:flex;flex-wrap:wrap;gap:12px 28px;align-items:flex-start">'
-        f'<div style="max-width:{MAP_WIDTH}px">{_map(study)}{_counts(study)}</div>'
+        f'<div style="max-width:{MAP_WIDTH}px">{_role_map(study)}{_counts(study)}</div>'
+        f"{_ablation_map(study)}"
         f"{_table(study)}</div></div>"
     )
 
@@ -41,24 +46,57 @@ def _counts(study: StudyResults) -> str:
     return f'<div style="{style}">{"".join(items)}</div>'
 
 
-def _map(study: StudyResults) -> str:
-    """Role map as SVG: one path per role, so that thousands of heads stay small."""
+def _role_map(study: StudyResults) -> str:
     roles = study.matrix("role", missing="")
-    layers, heads = roles.shape
+    fills = {ROLE_COLORS[role]: roles == role for role in ROLES}
+    return _map("Role of every head", fills)
+
+
+def _ablation_map(study: StudyResults) -> str:
+    """Map of the ablation scores with the ends of its scale; nothing if there are none."""
+    if "ablation_score" not in study.heads:
+        return ""
+    scores = study.matrix("ablation_score")
+    scale = color_scale(scores)
+    shares = np.round(np.clip(scores / scale.limit, -1, 1) * SHADES)
+    fills = {_shade(step / SHADES): shares == step for step in range(-SHADES, SHADES + 1)}
+    low = ("\u2264 " if scale.cut in ("min", "both") else "") + f"\u2212{scale.limit:.3f}"
+    high = ("\u2265 " if scale.cut in ("max", "both") else "") + f"+{scale.limit:.3f}"
+    words = f"ablation score, nats per token: red {low} important, blue {high} in the way"
+    small = '<div style="font-size:.85em;opacity:.7;margin-top:6px">'
+    return (
+        f'<div style="max-width:{MAP_WIDTH}px">{_map("Ablation score of every head", fills)}'
+        f"{small}{words}</div></div>"
+    )
+
+
+def _shade(share: float) -> str:
+    """Color between white at 0 and the end of the scale at -1 or 1."""
+    end = IMPORTANT if share < 0 else IN_THE_WAY
+    parts = (int(end[i : i + 2], 16) for i in (1, 3, 5))
+    return "#" + "".join(f"{round(255 + abs(share) * (part - 255)):02x}" for part in parts)
+
+
+def _map(label: str, fills: Mapping[str, NDArray[np.bool_]]) -> str:
+    """Heads as SVG: one path per color, so that thousands of them stay small."""
+    layers, heads = next(iter(fills.values())).shape
     cell = min(LARGEST_CELL, MAP_HEIGHT / layers, MAP_WIDTH / heads)
     paths = "".join(
-        f'<path fill="{ROLE_COLORS[role]}" d="{_squares(roles == role)}"/>' for role in ROLES
+        f'<path stroke="{color}" d="{_squares(where)}"/>'
+        for color, where in fills.items()
+        if where.any()
     )
     size = f'width="{cell * heads:.0f}" height="{cell * layers:.0f}"'
     return (
         '<div style="font-size:.85em;opacity:.7">layers down, heads across</div>'
-        f'<svg {size} viewBox="0 0 {heads} {layers}" role="img" aria-label="Role of every head">'
-        f"{paths}</svg>"
+        f'<svg {size} viewBox="0 0 {heads} {layers}" role="img" aria-label="{label}" '
+        f'stroke-width=".9">{paths}</svg>'
     )
 
 
 def _squares(where: NDArray[np.bool_]) -> str:
-    return "".join(f"M{head} {layer}h.9v.9h-.9z" for layer, head in np.argwhere(where))
+    """Strokes as long as they are wide, which take half the letters of squares."""
+    return "".join(f"M{head} {layer}.5h.9" for layer, head in np.argwhere(where))
 
 
 def _table(study: StudyResults) -> str:

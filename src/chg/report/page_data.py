@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
-from chg.config import CLOSED_BELOW, OPEN_ABOVE, UNIT_LETTERS
-from chg.results import ROLES, STAGES, CausalCurve, PathScores, StudyResults
+from chg.config import UNIT_LETTERS
+from chg.report.palette import slug
+from chg.report.scale import color_scale
+from chg.results import ROLES, STAGES, PathScores, StudyResults, rank_correlation
 
-MAX_POINTS = 160
-"""Points of a curve at most; longer fits are averaged over equal spans of updates."""
-MAX_GROUPS = 30
-"""Redundant groups and different circuits that are listed; the rest are counted."""
+SURE_ESTIMATE = 0.7
+"""Rank correlation with ablation below which the page warns of the estimate."""
 
 
 def heads_csv(study: StudyResults) -> str:
@@ -33,23 +33,19 @@ def page_data(study: StudyResults) -> dict[str, Any]:
     manifest = study.manifest
     layers, heads = study.logits["removal"].shape[1:]
     rows = study.heads["layer"].to_numpy(), study.heads["head"].to_numpy()
+    signed = [name for name in ("ablation_score", "estimate_score") if name in study.heads]
     content = {
         "title": manifest.get("title", "study"),
         "shape": [int(layers), int(heads)],
-        "unit": study.unit,
         "letter": UNIT_LETTERS[study.unit],
         "seeds": list(study.seeds),
-        "roles": dict(ROLES),
-        "thresholds": [CLOSED_BELOW, OPEN_ABOVE],
+        "roles": {role: {"slug": slug(role), "meaning": ROLES[role]} for role in ROLES},
         "gates": {
             stage: [_thousandths(gates[rows]) for gates in study.gates(stage)] for stage in STAGES
         },
         "seedRoles": [_digits(roles[rows]) for roles in study.roles],
-        "figures": manifest.get("figures") or {},
-        "curves": _curves(study),
-        "checks": [_check(curve) for curve in study.checks],
-        "correlations": [correlation.row() for correlation in study.correlations],
-        "agreement": _agreement(study),
+        "scales": {name: asdict(color_scale(study.heads[name])) for name in signed},
+        "estimate": _estimate(study),
         "path": None if study.path is None else _path(study.path, rows),
     }
     plain: dict[str, Any] = _plain(content)
@@ -65,77 +61,22 @@ def _digits(roles: NDArray[Any]) -> str:
     return "".join(code.get(str(role), "-") for role in roles)
 
 
-def _curves(study: StudyResults) -> list[dict[str, Any]]:
-    """Loss, share of open gates and held-out NLL over the updates, per stage and seed."""
-    curves = []
-    for stage in STAGES:
-        rows = study.metrics_of(stage)
-        if rows.empty:
-            continue
-        steps = int(rows["step"].nunique())
-        span = max(1, math.ceil(steps / MAX_POINTS))
-        curve: dict[str, Any] = {"stage": stage, "span": span}
-        for name in ("loss", "open", "held_out_nll"):
-            if name in rows and rows[name].notna().any():
-                curve[name] = _series(rows.dropna(subset=name), name, span)
-        curves.append(curve)
-    return curves
-
-
-def _series(rows: pd.DataFrame, name: str, span: int) -> dict[str, Any]:
-    """Last updates of the spans (`x`), and per seed the means over each span."""
-    # Updates of a span may carry uneven numbers: its last one is where the point is drawn.
-    last = rows.groupby((rows["step"] - 1) // span)["step"].transform("max")
-    wide = rows.groupby([last, rows["seed"]])[name].mean().unstack("seed")
-    values = [[_rounded(value) for value in wide[seed].tolist()] for seed in wide.columns]
-    return {"x": wide.index.tolist(), "values": values, "seeds": wide.columns.tolist()}
-
-
-def _check(curve: CausalCurve) -> dict[str, Any]:
-    return {
-        "score": curve.score,
-        "expected": curve.expected,
-        "counts": curve.counts.tolist(),
-        "difference": _matrix(curve.difference),
-        "inRole": curve.in_role,
-        "holds": curve.holds,
-        "verdict": curve.verdict,
-    }
-
-
-def _agreement(study: StudyResults) -> dict[str, Any]:
-    agreement = study.agreement
-    circuits = [{"heads": len(heads), "seeds": list(seeds)} for heads, seeds in agreement.circuits]
-    return {
-        "spearman": {name: _matrix(matrix) for name, matrix in agreement.spearman.items()},
-        "jaccard": _matrix(agreement.jaccard),
-        "circuits": circuits[:MAX_GROUPS],
-        "numCircuits": len(circuits),
-        "redundant": [
-            {"heads": list(pair.heads), "alone": list(pair.alone), "together": pair.together}
-            for pair in study.redundant[:MAX_GROUPS]
-        ],
-        "numRedundant": len(study.redundant),
-    }
+def _estimate(study: StudyResults) -> dict[str, Any] | None:
+    """Rank correlation of the estimate with ablation, and a warning where it is low."""
+    if not {"ablation_score", "estimate_score"} <= set(study.heads):
+        return None
+    scores = (study.heads[name].to_numpy() for name in ("estimate_score", "ablation_score"))
+    correlation = rank_correlation(*scores)
+    return {"correlation": correlation, "sure": correlation >= SURE_ESTIMATE}
 
 
 def _path(path: PathScores, rows: tuple[NDArray[Any], NDArray[Any]]) -> dict[str, Any]:
+    """Facilitation of every head at every strength, `[strength][row of the csv]`."""
+    gates = path.scores["facilitation"]
     return {
         "lambdas": list(path.lambdas),
-        "roles": [_digits(roles[rows]) for roles in path.roles],
-        "scores": {
-            name: [_thousandths(matrix[rows]) for matrix in matrices]
-            for name, matrices in path.scores.items()
-        },
+        "facilitation": [_thousandths(matrix[rows]) for matrix in gates],
     }
-
-
-def _matrix(matrix: NDArray[np.float64]) -> list[list[float | None]]:
-    return [[_rounded(value) for value in row] for row in matrix.tolist()]
-
-
-def _rounded(value: float) -> float | None:
-    return None if math.isnan(value) else float(f"{value:.5g}")
 
 
 def _plain(value: Any) -> Any:

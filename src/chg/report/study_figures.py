@@ -1,8 +1,8 @@
-"""Pictures of a study, for papers; the page draws the same from the same numbers."""
+"""Pictures of a study, for papers; the page shows the same charts one by one (`panels.py`)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,24 +10,19 @@ from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Polygon
-from matplotlib.ticker import MaxNLocator
 
 from chg.errors import ResultsError
-from chg.report.drawing import (
-    ablation_map,
-    draw_roles,
-    head_grid,
-    label_heads,
-    layer_means,
-    legend_below,
-    panels_of,
-    plain,
-    stacked_bars,
-    ticks,
-    unit_map,
-    write_numbers,
+from chg.report.canvas import Canvas, Target, canvas
+from chg.report.drawing import ablation_map, draw_roles, label_heads, map_size, unit_map
+from chg.report.palette import GATE_COLOR, MUTED, ROLE_COLORS, SCORE_COLORS
+from chg.report.panels import (
+    Panel,
+    agreement_panels,
+    check_panels,
+    curve_panels,
+    layer_panels,
+    path_panels,
 )
-from chg.report.palette import ROLE_COLORS, SCORE_COLORS
 from chg.results import ROLES, STAGE_NAMES, STAGES, StudyResults
 
 if TYPE_CHECKING:
@@ -35,190 +30,115 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-GATE_COLOR = "#44337a"
 LONGEST_TITLE = 80
 """Characters of a study's title that fit over a picture."""
 
 
-def plot_roles(study: StudyResults) -> Figure:
+def plot_roles(study: StudyResults, ax: Target | None = None, title: str | None = None) -> Figure:
     """Draw the role of every head; a cut corner shows the role that other seeds give it."""
-    roles = _role_matrix(study)
-    figure, axes = head_grid(_shape(study), study.unit)
+    roles = study.matrix("role", missing="")
+    place = canvas(ax, (1, 1), map_size(_shape(study)), "plot_roles")
+    (axes,) = place.panels
+    label_heads(axes, _shape(study), study.unit)
     handles: list[Artist] = [*draw_roles(axes, roles)]
     if _cut_corners(axes, study, roles):
         corner = Line2D(
-            [], [], marker=(3, 0, -45), color="#555555", linewidth=0, label="seeds disagree"
+            [], [], marker=(3, 0, -45), color=MUTED, linewidth=0, label="seeds disagree"
         )
         handles.append(corner)
-    legend_below(figure, handles, columns=3, size=9)
-    axes.set_title(f"Role of each head\n{_title(study)}", fontsize=11)
-    return figure
+    place.legend(handles, columns=3, size=9)
+    return _finish(place, title, study, "Role of each head")
 
 
-def plot_scores(study: StudyResults) -> Figure:
+def plot_scores(study: StudyResults, ax: Target | None = None, title: str | None = None) -> Figure:
     """Draw the three scores of every head, mean over seeds, and the score of ablating it."""
-    matrices = {name.capitalize(): study.matrix(f"{name}_mean") for name in SCORE_COLORS}
-    colors = list(SCORE_COLORS.values())
-    figure, panels = _maps(study, 4 if "ablation_score" in study.heads else 3)
-    for axes, (name, matrix), color in zip(panels, matrices.items(), colors, strict=False):
-        unit_map(figure, axes, matrix, color)
-        axes.set_title(name, fontsize=10)
-    if len(panels) == 4:
-        ablation_map(figure, panels[3], study.matrix("ablation_score"))
-    figure.suptitle(f"Scores of each head, mean over {_seeds(study)}\n{_title(study)}", fontsize=11)
-    return figure
-
-
-def plot_gates(study: StudyResults) -> Figure:
-    """Draw the gates of the three fits, mean over seeds."""
-    figure, panels = _maps(study, 3)
-    for axes, stage in zip(panels, STAGES, strict=True):
-        unit_map(figure, axes, study.gates(stage).mean(axis=0), GATE_COLOR)
-        axes.set_title(STAGE_NAMES[stage].title, fontsize=10)
-    figure.suptitle(f"Gates, mean over {_seeds(study)}\n{_title(study)}", fontsize=11)
-    return figure
-
-
-def plot_layers(study: StudyResults) -> Figure:
-    """Draw the share of each role per layer, and the mean ablation score."""
-    roles = _role_matrix(study)
-    layers = np.arange(len(roles))
     has_scores = "ablation_score" in study.heads
-    width = float(np.clip(2.5 + 0.3 * len(layers), 6, 14))
-    figure, panels = panels_of(2 if has_scores else 1, 1, (width, 5.2 if has_scores else 3.4))
-    top = panels[0]
-    counts = np.stack([(roles == name).sum(axis=1) for name in ROLES])
-    shares = counts / np.maximum(counts.sum(axis=0), 1)
-    stacked_bars(top, layers, shares)
-    top.set_ylabel("share of heads")
-    handles = [Patch(color=color, label=name) for name, color in ROLE_COLORS.items()]
+    place = _maps(study, ax, (2, 2) if has_scores else (1, 3), "plot_scores")
+    for axes, (name, color) in zip(place.panels, SCORE_COLORS.items(), strict=False):
+        unit_map(axes, study.matrix(f"{name}_mean"), color)
+        axes.set_title(name.capitalize(), fontsize=10)
     if has_scores:
-        means, colors = layer_means(study.matrix("ablation_score"))
-        panels[1].bar(layers, means, color=colors, width=0.8)
-        panels[1].axhline(0, color="black", linewidth=0.8)
-        panels[1].set_ylabel("mean ablation score\n(nats per token)")
-    for axes in panels:
-        axes.set_xticks(ticks(len(layers)))
-        plain(axes)
-    panels[-1].set_xlabel("layer")
-    legend_below(figure, handles, columns=4)
-    figure.suptitle(f"Roles by layer\n{_title(study)}", fontsize=11)
-    return figure
+        ablation_map(place.panels[3], study.matrix("ablation_score"))
+    return _finish(place, title, study, f"Scores of each head, mean over {_seeds(study)}")
 
 
-def plot_curves(study: StudyResults) -> Figure:
+def plot_gates(study: StudyResults, ax: Target | None = None, title: str | None = None) -> Figure:
+    """Draw the gates of the three fits, mean over seeds."""
+    place = _maps(study, ax, (1, 3), "plot_gates")
+    for axes, stage in zip(place.panels, STAGES, strict=True):
+        unit_map(axes, study.gates(stage).mean(axis=0), GATE_COLOR)
+        axes.set_title(STAGE_NAMES[stage].title, fontsize=10)
+    return _finish(place, title, study, f"Gates, mean over {_seeds(study)}")
+
+
+def plot_layers(study: StudyResults, ax: Target | None = None, title: str | None = None) -> Figure:
+    """Draw the share of each role per layer, and the mean ablation score."""
+    panels = layer_panels(study)
+    width = float(np.clip(2.5 + 0.3 * len(study.roles[0]), 6, 14))
+    size = width, 1 + 2.4 * len(panels)
+    place = _charts(panels, canvas(ax, (len(panels), 1), size, "plot_layers"))
+    place.legend(_role_patches(), columns=3)
+    return _finish(place, title, study, "Roles by layer")
+
+
+def plot_curves(study: StudyResults, ax: Target | None = None, title: str | None = None) -> Figure:
     """Draw loss, open gates and held-out NLL of every fit: seeds thin, their mean thick."""
-    names = {"loss": "loss (nats)", "open": "open gates", "held_out_nll": "held-out NLL"}
-    known = [name for name in names if name in study.metrics and study.metrics[name].notna().any()]
-    names = {name: names[name] for name in known}
-    figure, panels = panels_of(len(names), 3, (10, 1 + 2.1 * len(names)))
-    colors = {"loss": "#0b5c94", "open": GATE_COLOR, "held_out_nll": "#1d7a4c"}
-    for axes, (name, stage) in zip(panels, ((n, s) for n in names for s in STAGES), strict=True):
-        rows = study.metrics_of(stage).dropna(subset=name)
-        wide = rows.pivot_table(index="step", columns="seed", values=name)
-        axes.plot(wide.index, wide, color=colors[name], alpha=0.3, linewidth=0.7)
-        axes.plot(wide.index, wide.mean(axis=1), color=colors[name], linewidth=1.8)
-        if name == next(iter(names)):
-            axes.set_title(STAGE_NAMES[stage].title, fontsize=10)
-        if stage == STAGES[0]:
-            axes.set_ylabel(names[name])
-        if name == list(names)[-1]:
-            axes.set_xlabel("update")
-        axes.grid(axis="y", color="#e5e5e5")
-        plain(axes)
-    figure.suptitle(f"Fits, {_seeds(study)} and their mean\n{_title(study)}", fontsize=11)
-    return figure
+    panels = curve_panels(study)
+    grid = len(panels) // len(STAGES), len(STAGES)
+    place = _charts(panels, canvas(ax, grid, (10, 1 + 2.1 * grid[0]), "plot_curves"))
+    return _finish(place, title, study, f"Fits, {_seeds(study)} and their mean")
 
 
-def plot_checks(study: StudyResults) -> Figure:
-    """Draw the causal check: the effect of toggling heads in the order of each score.
+def plot_checks(study: StudyResults, ax: Target | None = None, title: str | None = None) -> Figure:
+    """Draw the causal check: difference between heads closed and open, head after head.
 
     Raises:
         ResultsError: the study has no causal check.
     """
-    if not study.checks:
-        raise ResultsError("this study has no causal check to draw")
-    figure, panels = panels_of(1, len(study.checks), (3.5 * len(study.checks), 3.9))
-    for axes, check in zip(panels, study.checks, strict=True):
-        color = SCORE_COLORS.get(check.score, GATE_COLOR)
-        low, high = check.difference.min(axis=0), check.difference.max(axis=0)
-        axes.fill_between(check.counts, low, high, color=color, alpha=0.18, linewidth=0)
-        axes.plot(check.counts, check.difference.mean(axis=0), color=color, linewidth=1.9)
-        axes.axhline(0, color="black", linewidth=0.8)
-        if check.in_role <= check.counts.max():
-            axes.axvline(check.in_role, color="#444444", linewidth=0.9, linestyle="--")
-        verdict = {True: "holds", False: "does not hold", None: "no such head"}[check.holds]
-        axes.set_title(
-            f"in order of {check.score}\nexpected {check.expected}: {verdict}", fontsize=10
-        )
-        axes.set_xlabel("heads toggled")
-        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-        plain(axes)
-    panels[0].set_ylabel("log-probability, closed minus open\n(nats per token)")
+    panels = check_panels(study)
+    if not panels:
+        raise ResultsError("this study has no causal check; run it with --check_seeds 1 or more")
+    place = _charts(panels, canvas(ax, (1, len(panels)), (3.4 * len(panels), 4), "plot_checks"))
+    verdicts = {True: "holds", False: "does not hold", None: "no such head"}
+    for axes, panel, check in zip(place.panels, panels, study.checks, strict=True):
+        heading = f"{panel.title.lower()}\nexpected {check.expected}: {verdicts[check.holds]}"
+        axes.set_title(heading, fontsize=10)
     handles = [
         Line2D([], [], color="#444444", label="mean of the seeds"),
         Patch(color="#444444", alpha=0.18, label="range of the seeds"),
         Line2D([], [], color="#444444", linestyle="--", label="last head of the role"),
     ]
-    legend_below(figure, handles, columns=3)
-    figure.suptitle(f"Causal check\n{_title(study)}", fontsize=11)
-    return figure
+    place.legend(handles, columns=3)
+    return _finish(place, title, study, "Causal check")
 
 
-def plot_agreement(study: StudyResults) -> Figure:
+def plot_agreement(
+    study: StudyResults, ax: Target | None = None, title: str | None = None
+) -> Figure:
     """Draw rank correlation of the scores and overlap of facilitating heads, seed by seed."""
-    agreement = study.agreement
-    matrices = [
-        *(
-            (f"{name}\nSpearman", matrix, SCORE_COLORS[name])
-            for name, matrix in agreement.spearman.items()
-        ),
-        ("facilitating heads\nJaccard", agreement.jaccard, GATE_COLOR),
-    ]
-    figure, panels = panels_of(1, len(matrices), (2.9 * len(matrices), 3.9))
-    places = range(len(study.seeds))
-    for axes, (title, matrix, color) in zip(panels, matrices, strict=True):
-        unit_map(figure, axes, matrix, color)
-        axes.set_title(title, fontsize=10)
-        axes.set_xticks(places, [str(seed) for seed in study.seeds], fontsize=8)
-        axes.set_yticks(places, [str(seed) for seed in study.seeds], fontsize=8)
-        axes.set_xlabel("seed")
-        write_numbers(axes, matrix)
-    figure.suptitle(f"Agreement of the seeds\n{_title(study)}", fontsize=11)
-    return figure
+    panels = agreement_panels(study)
+    size = 2.9 * len(panels), 3.9
+    place = _charts(panels, canvas(ax, (1, len(panels)), size, "plot_agreement"))
+    for axes, panel in zip(place.panels, panels, strict=True):
+        axes.set_title(panel.title.replace(", ", "\n"), fontsize=10)
+    return _finish(place, title, study, "Agreement of the seeds")
 
 
-def plot_path(study: StudyResults) -> Figure:
+def plot_path(study: StudyResults, ax: Target | None = None, title: str | None = None) -> Figure:
     """Draw roles under several strengths of regularization.
 
     Raises:
         ResultsError: the study was run at one strength.
     """
-    if study.path is None:
+    panels = path_panels(study)
+    if not panels:
         raise ResultsError("this study was run at one strength of regularisation; there is no path")
-    names = [f"{strength:g}" for strength in study.path.lambdas]
-    counts = np.stack([(study.path.roles == name).sum(axis=(1, 2)) for name in ROLES])
-    figure, (left, right) = panels_of(1, 2, (9, 3.9))
-    stacked_bars(left, np.arange(len(names)), counts / np.maximum(counts.sum(axis=0), 1))
-    left.set_xticks(range(len(names)), names)
-    left.set_ylabel("share of heads")
-    for score, values in study.path.scores.items():
-        middle = np.nanmean(values, axis=(1, 2))
-        right.plot(range(len(names)), middle, "o-", color=SCORE_COLORS[score], label=score)
-    right.set_xticks(range(len(names)), names)
-    right.set_ylim(0, 1)
-    right.set_ylabel("score, mean over heads")
-    handles = [Patch(color=color, label=name) for name, color in ROLE_COLORS.items()]
-    for axes in (left, right):
-        axes.set_xlabel("|lambda|")
-        plain(axes)
-    right.legend(fontsize=8, frameon=False)
-    legend_below(figure, handles, columns=4)
-    figure.suptitle(f"Strength of the regularisation\n{_title(study)}", fontsize=11)
-    return figure
+    place = _charts(panels, canvas(ax, (1, 2), (9, 3.9), "plot_path"))
+    place.legend(_role_patches(), columns=3)
+    return _finish(place, title, study, "Strength of the regularisation")
 
 
-FIGURES = {
+FIGURES: dict[str, Callable[..., Figure]] = {
     "roles": plot_roles,
     "scores": plot_scores,
     "gates": plot_gates,
@@ -231,8 +151,23 @@ FIGURES = {
 """file name -> its picture"""
 
 
-def _role_matrix(study: StudyResults) -> NDArray[Any]:
-    return study.matrix("role", missing="")
+def _charts(panels: Iterable[Panel], place: Canvas) -> Canvas:
+    for axes, panel in zip(place.panels, panels, strict=True):
+        panel.draw(axes)
+        axes.set_title(panel.title, fontsize=10)
+    return place
+
+
+def _finish(place: Canvas, title: str | None, study: StudyResults, what: str) -> Figure:
+    whose = str(study.manifest.get("title", ""))
+    if len(whose) > LONGEST_TITLE:
+        whose = f"{whose[: LONGEST_TITLE - 3]}..."
+    place.caption(title, f"{what}\n{whose}")
+    return place.root
+
+
+def _role_patches() -> list[Patch]:
+    return [Patch(color=color, label=name) for name, color in ROLE_COLORS.items()]
 
 
 def _shape(study: StudyResults) -> tuple[int, int]:
@@ -240,29 +175,24 @@ def _shape(study: StudyResults) -> tuple[int, int]:
     return int(layers), int(heads)
 
 
-def _title(study: StudyResults) -> str:
-    title = str(study.manifest.get("title", ""))
-    return title if len(title) <= LONGEST_TITLE else f"{title[: LONGEST_TITLE - 3]}..."
-
-
 def _seeds(study: StudyResults) -> str:
     return f"{len(study.seeds)} seeds" if len(study.seeds) > 1 else "one seed"
 
 
-def _maps(study: StudyResults, count: int) -> tuple[Figure, Sequence[Axes]]:
-    """New axes for maps beside each other, four of them two by two."""
-    layers, heads = _shape(study)
-    rows, columns = (2, 2) if count == 4 else (1, count)
+def _maps(study: StudyResults, ax: Target | None, grid: tuple[int, int], name: str) -> Canvas:
+    """Axes for maps beside each other."""
+    (layers, heads), (rows, columns) = _shape(study), grid
     cell = float(np.clip(3.8 / max(layers, heads), 0.055, 0.3))
     panel = max(1.6, cell * heads) + 0.8, max(1.3, cell * layers) + 0.9
-    figure, panels = panels_of(rows, columns, (columns * panel[0], rows * panel[1] + 0.7))
-    # Titles of the lower row keep clear of the color bars above them.
-    figure.set_layout_engine("constrained", h_pad=0.12)
-    for index, axes in enumerate(panels):
+    place = canvas(ax, grid, (columns * panel[0], rows * panel[1] + 0.7), name)
+    if ax is None:
+        # Titles of the lower row keep clear of the color bars above them.
+        place.root.set_layout_engine("constrained", h_pad=0.12)
+    for index, axes in enumerate(place.panels):
         label_heads(axes, (layers, heads), study.unit, most=11)
         if index % columns:
             axes.set_ylabel("")
-    return figure, panels
+    return place
 
 
 def _cut_corners(axes: Axes, study: StudyResults, roles: NDArray[Any]) -> int:

@@ -10,7 +10,9 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from chg.report.drawing import legend_below, plain
+from chg.report.canvas import Canvas, PaperFigure
+from chg.report.drawing import plain
+from chg.report.palette import LINE, MUTED
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,8 +30,9 @@ def tradeoff(runs: Sequence[ContrastRun]) -> Figure:
     """
     task = runs[0].held_out_task
     kinds = ["held-out rows", *([] if task is None else [f"task left out: {task}"])]
-    figure = Figure(figsize=(PANEL * len(runs) + 0.6, PANEL * len(kinds) + 0.7))
-    figure.set_layout_engine("constrained")
+    figure = PaperFigure(
+        figsize=(PANEL * len(runs) + 0.6, PANEL * len(kinds) + 0.7), layout="constrained"
+    )
     panels = figure.subplots(len(kinds), len(runs), squeeze=False, sharex=True, sharey=True)
     for i, (row, kind) in enumerate(zip(panels, kinds, strict=True)):
         for axes, run in zip(row, runs, strict=True):
@@ -40,7 +43,7 @@ def tradeoff(runs: Sequence[ContrastRun]) -> Figure:
         axes.set_xlabel("forgotten: share of target probability lost")
     for axes in panels[:, 0]:
         axes.set_ylabel("retained: share of target probability kept")
-    legend_below(figure, _handles(runs[0].alphas), columns=4)
+    Canvas(figure, list(panels.ravel()), whole=True).legend(_handles(runs[0].alphas), columns=4)
     return figure
 
 
@@ -49,7 +52,7 @@ def _panel(axes: Axes, run: ContrastRun, *, unseen: bool) -> None:
     for fit in run.fits:
         axes.scatter(*_point(fit, unseen), s=26, color=colors[fit.alpha], alpha=0.75, zorder=3)
     points = [_point(fit, unseen) for fit in run.curve]
-    axes.plot(*zip(*points, strict=True), color="#444444", linewidth=1.2, zorder=2)
+    axes.plot(*zip(*points, strict=True), color=MUTED, linewidth=1.2, zorder=2)
     for fit, point in zip(run.curve, points, strict=True):
         axes.scatter(
             *point, s=80, facecolors="none", edgecolors=colors[fit.alpha], linewidths=1.6, zorder=4
@@ -57,7 +60,7 @@ def _panel(axes: Axes, run: ContrastRun, *, unseen: bool) -> None:
     axes.set_xlim(-0.04, 1.04)
     axes.set_ylim(-0.04, 1.04)
     axes.set_aspect("equal")
-    axes.grid(color="#e5e5e5", zorder=0)
+    axes.grid(color=LINE)
     plain(axes)
 
 
@@ -79,5 +82,5 @@ def _handles(alphas: Sequence[float]) -> list[Line2D]:
         Line2D([], [], marker="o", color=color, linewidth=0, label=f"alpha {alpha:g}")
         for alpha, color in _colors(alphas).items()
     ]
-    line = Line2D([], [], marker="o", color="#444444", fillstyle="none", label="best start of each")
+    line = Line2D([], [], marker="o", color=MUTED, fillstyle="none", label="best start of each")
     return [*points, line]

@@ -92,6 +92,15 @@ class AblationResult:
     steps: tuple[Step, ...] = ()
     metadata: dict[str, Any] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        found = self.heads or self.steps
+        scored = [(entry.score, self.name(entry.layer, entry.head)) for entry in found]
+        ends = "; lowest {1} {0:+.4f}, highest {3} {2:+.4f}".format(*min(scored), *max(scored))
+        return (
+            f"<AblationResult of {self.model} on {self.dataset}, {self.mode}, baseline "
+            f"{self.baseline:.4f} nats per token, {len(found)} scores{ends if scored else ''}>"
+        )
+
     @property
     def shape(self) -> tuple[int, int]:
         """`(layers, heads)` of the gate matrix."""

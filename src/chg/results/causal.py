@@ -60,6 +60,9 @@ class CausalCurve:
     tolerance: float | None = None
     """Nats per token within which a difference counts as about zero."""
 
+    def __repr__(self) -> str:
+        return f"<CausalCurve of {self.score}: {self.verdict}>"
+
 
 @dataclass(frozen=True)
 class Correlation:

@@ -110,6 +110,13 @@ class ContrastRun:
     seconds: float = 0.0
     """Time of fitting; of both directions together, since these share their passes."""
 
+    def __repr__(self) -> str:
+        best = self.fits[self.best]
+        return (
+            f"<ContrastRun of {len(self.fits)} fits{', reversed' if self.reversed else ''}: the "
+            f"best keeps {best.retain.kept:.0%} of retain and {best.forget.kept:.0%} of forget>"
+        )
+
     @property
     def alphas(self) -> tuple[float, ...]:
         """Every weight of forgetting once, ascending."""
@@ -131,6 +138,16 @@ class ContrastResults:
 
     runs: tuple[ContrastRun, ...]
     metadata: dict[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        fits = sum(len(run.fits) for run in self.runs)
+        model, retain, forget = (
+            self.metadata.get(name, "?") for name in ("model", "dataset", "forget_dataset")
+        )
+        return (
+            f"<ContrastResults of {model}, {retain} against {forget}: {len(self.runs)} runs, "
+            f"{fits} fits>"
+        )
 
     def save(self, path: str | Path) -> Path:
         """Write the results as JSON, atomically; returns the path.

@@ -58,6 +58,11 @@ class Taxonomy:
     roles: NDArray[Any]
     """Names in `ROLES`; empty where there is no head."""
 
+    def __repr__(self) -> str:
+        counts = {role: int((self.roles == role).sum()) for role in ROLES}
+        roles = ", ".join(f"{count} {role}" for role, count in counts.items())
+        return f"<Taxonomy of {' x '.join(map(str, self.roles.shape))}: {roles}>"
+
 
 def classify_heads(
     retention: Float[Tensor, "*seed layer head"],

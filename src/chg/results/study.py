@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from chg.config import Stage, StudyConfig, Unit, head_label
+from chg.config import UNIT_NAMES, Stage, StudyConfig, Unit, head_label
 from chg.errors import ResultsError
 from chg.results.agreement import Agreement
 from chg.results.causal import CausalCurve, Checks, Correlation, GroupEffect, read_checks
@@ -54,6 +54,15 @@ class StudyResults:
     """Effects of closing heads together, the causal check, and rank correlations."""
     agreement: Agreement
     path: PathScores | None = None
+
+    def __repr__(self) -> str:
+        layers, heads = self.roles.shape[1:]
+        counts = self.heads["role"].value_counts()
+        roles = ", ".join(f"{count} {role}" for role, count in counts.items())
+        return (
+            f"<{type(self).__name__} of {self.manifest.get('title')}, {len(self.seeds)} seeds, "
+            f"{layers} layers x {heads} {UNIT_NAMES[self.unit]}s: {roles}>"
+        )
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:

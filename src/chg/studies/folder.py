@@ -183,6 +183,12 @@ def _checksum(tensors: Mapping[str, Tensor], notes: Mapping[str, Any]) -> str:
     return digest.hexdigest()
 
 
+def title_of(path: str | Path) -> str | None:
+    """Title of the study that was begun in a folder; None if none was."""
+    begun = Path(path) / MANIFEST
+    return read_json(begun).get("title") if begun.is_file() else None
+
+
 def _require_same(before: Mapping[str, Any], now: Mapping[str, Any], path: Path) -> None:
     for part in SAME_RUN:
         old, new = before.get(part), json.loads(json.dumps(now.get(part)))

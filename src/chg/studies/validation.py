@@ -40,6 +40,11 @@ class Validation:
         """Rank correlations of scores with measured effects."""
         return self.proofs.correlations
 
+    def __repr__(self) -> str:
+        words = {True: "holds", False: "does not hold", None: "not tested"}
+        said = ", ".join(f"{curve.score} {words[curve.holds]}" for curve in self.checks)
+        return f"<Validation: {said or 'no curve'}; {len(self.correlations)} correlations>"
+
 
 @plain_torch()
 def validate(

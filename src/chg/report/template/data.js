@@ -5,7 +5,6 @@ const ROLES = Object.keys(data.roles);
 const SCORES = ["facilitation", "irrelevance", "interference"];
 const STAGES = { initial: "G0", retention: "G+", removal: "G\u2212" };
 const MAX_PINS = 6;
-const OUTLIER = 3; // as in chg.report.drawing: a few extremes must not whiten a map
 
 const heads = parseCsv(data.csv).map((row, index) => ({
   ...row,
@@ -90,31 +89,30 @@ const views = {
       },
     ]),
   ),
-  ablation: { label: "Ablation", diverging: true, seedless: true, value: (head) => head.ablation_score },
-  estimate: { label: "Estimate", diverging: true, seedless: true, value: (head) => head.estimate_score },
+  ablation: signedView("Ablation", "ablation_score"),
+  estimate: signedView("Estimate", "estimate_score"),
 };
 for (const [name, view] of Object.entries(views)) {
   if (heads.every((head) => (view.value(head, "all") ?? null) === null)) delete views[name];
-  else if (view.diverging) view.limit = colourLimit(heads.map((head) => view.value(head, "all")));
 }
 
-function colourLimit(values) {
-  const sizes = values
-    .filter((v) => v !== null)
-    .map(Math.abs)
-    .sort((a, b) => a - b);
-  const usual = sizes[Math.floor(0.98 * (sizes.length - 1))];
-  const largest = sizes[sizes.length - 1];
-  return usual > 0 && usual * OUTLIER < largest ? usual * OUTLIER : largest || 1;
+// Scores of both signs, on the scale that the figures have too.
+function signedView(label, column) {
+  const value = (head) => head[column];
+  return { label, diverging: true, seedless: true, value, limit: data.scales[column]?.limit };
 }
 
 // A CSS colour; the theme's names in it follow a change of theme by themselves.
 function colour(view, value) {
   if (value === null || value === undefined) return "none";
-  if (view === views.role) return `var(--${value})`;
+  if (view === views.role) return roleColour(value);
   const share = view.diverging ? Math.min(1, Math.abs(value) / view.limit) : value;
   const tone = view.diverging ? `var(--${value < 0 ? "important" : "in-the-way"})` : view.tone;
   return `color-mix(in oklab, ${tone} ${(100 * share).toFixed(1)}%, var(--low))`;
+}
+
+function roleColour(role) {
+  return `var(--${data.roles[role].slug})`;
 }
 
 function capital(word) {

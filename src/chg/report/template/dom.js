@@ -20,7 +20,7 @@ function filled(node, attributes, children) {
 }
 
 function swatch(role) {
-  return element("i", { class: `swatch ${role}` });
+  return element("i", { class: `swatch ${data.roles[role].slug}` });
 }
 
 function roleLabel(role) {

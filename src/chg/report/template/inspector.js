@@ -1,6 +1,7 @@
 // The numbers of a head: in a tooltip, in words for screen readers, and side by side when pinned.
 function point(head) {
   state.current = head;
+  addressChanged();
   markMap();
   drawInspector();
   $("live").textContent =
@@ -19,7 +20,7 @@ function pinsChanged() {
   markMap();
   drawInspector();
   drawTable();
-  drawPath();
+  addressChanged();
 }
 
 function seedsSaying(head) {
@@ -30,12 +31,9 @@ function interval(head, score) {
   return `${number(head[`${score}_low`])} to ${number(head[`${score}_high`])}`;
 }
 
-function ablationText(head) {
-  const spread =
-    head.ablation_stderr === null || head.ablation_stderr === undefined
-      ? ""
-      : ` \u00b1 ${number(head.ablation_stderr, 4)}`;
-  return `${signed(head.ablation_score)}${spread}`;
+function standardError(head) {
+  const error = head.ablation_stderr ?? null;
+  return error === null ? "" : `\u00b1 ${number(error, 4)} standard error`;
 }
 
 function showTooltip(head, x, y) {
@@ -49,14 +47,7 @@ function showTooltip(head, x, y) {
   const rows = SCORES.map((score) => row(score, number(head[`${score}_mean`]), interval(head, score)));
   for (const [stage, label] of Object.entries(STAGES))
     rows.push(row(label, number(views[stage].value(head, state.seed)), ""));
-  if (views.ablation)
-    rows.push(
-      row(
-        "ablation",
-        signed(head.ablation_score),
-        head.ablation_stderr === null ? "" : `\u00b1 ${number(head.ablation_stderr, 4)}`,
-      ),
-    );
+  if (views.ablation) rows.push(row("ablation", signed(head.ablation_score), standardError(head)));
   if (views.estimate) rows.push(row("estimate", signed(head.estimate_score), ""));
   const shown = state.seed === "all" ? "" : `; gates of seed ${data.seeds[state.seed]}`;
   const tip = $("tooltip");
@@ -157,21 +148,32 @@ function inspectorRows() {
     ]);
   }
   if (views.ablation)
-    rows.push([
-      "ablation",
-      (head) => [
-        signed(head.ablation_score),
-        head.ablation_stderr === null ? null : small(`\u00b1 ${number(head.ablation_stderr, 4)}`),
-      ],
-    ]);
+    rows.push(["ablation", (head) => [signed(head.ablation_score), small(standardError(head))]]);
   if (views.estimate) rows.push(["estimate", (head) => signed(head.estimate_score)]);
   if (heads[0].lambda_low !== undefined) rows.push(["role holds for |\u03bb|", lambdaRange]);
+  if (data.path) rows.push(["facilitation by |\u03bb|", strengthStrip]);
   rows.push([stripLabels(), seedStrip]);
   return rows;
 }
 
 function lambdaRange(head) {
   return head.lambda_low === null ? "\u2013" : `${head.lambda_low} to ${head.lambda_high}`;
+}
+
+// Facilitation at every strength, from weak to strong.
+function strengthStrip(head) {
+  const { lambdas, facilitation } = data.path;
+  const step = STRIP_WIDTH / lambdas.length;
+  const marks = lambdas.map((strength, i) => {
+    const thousandths = facilitation[i][head.index];
+    const value = thousandths === null ? null : thousandths / 1000;
+    const words = svg("title", {}, `|\u03bb| ${strength}: ${number(value)}`);
+    const mark = svg("rect", { x: i * step, y: 1, width: step - 1, height: STRIP_ROW - 2, rx: 1.5 }, words);
+    mark.style.fill = colour(views.facilitation, value);
+    return mark;
+  });
+  const label = `Facilitation of ${head.name} at each strength`;
+  return svg("svg", { width: STRIP_WIDTH, height: STRIP_ROW, role: "img", "aria-label": label }, marks);
 }
 
 // Below: role and gates G0, G+ and G- as rows of a strip with a small column per seed.

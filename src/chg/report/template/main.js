@@ -7,7 +7,7 @@ function drawCounts() {
       "button",
       {
         type: "button",
-        class: `count ${role}`,
+        class: `count ${data.roles[role].slug}`,
         "aria-pressed": String(only),
         title: "Show these heads alone",
         onclick: () => showOnly(role),
@@ -19,7 +19,7 @@ function drawCounts() {
         String(count),
         element("small", {}, ` ${((100 * count) / heads.length).toFixed(0)} %`),
       ),
-      element("span", {}, data.roles[role]),
+      element("span", {}, data.roles[role].meaning),
     );
   };
   const active = document.activeElement?.closest?.("#counts")
@@ -60,9 +60,11 @@ function drawSwitch() {
     ),
     ...(several ? data.seeds.map((seed, index) => element("option", { value: index }, `seed ${seed}`)) : []),
   );
+  $("seed").value = state.seed;
   $("seed").addEventListener("change", () => {
     state.seed = $("seed").value === "all" ? "all" : Number($("seed").value);
     paintMap();
+    addressChanged();
   });
 }
 
@@ -71,6 +73,7 @@ function chooseView(name) {
   document.querySelector(`#views input[value="${name}"]`).checked = true;
   $("seed").disabled = Boolean(views[name].seedless);
   paintMap();
+  addressChanged();
 }
 
 function setTheme(dark) {
@@ -93,38 +96,31 @@ function followTheme() {
   });
 }
 
-function drawCharts() {
-  drawLayers();
-  drawCurves();
-  drawChecks();
-  drawPath();
-}
-
-// Widths decide the layout of map and charts; heights do not.
+// The width decides the layout of the map; the height does not.
 function followWidth() {
   let [width, waiting] = [innerWidth, 0];
   addEventListener("resize", () => {
     if (innerWidth === width) return;
     width = innerWidth;
     cancelAnimationFrame(waiting);
-    waiting = requestAnimationFrame(() => {
-      drawMap();
-      drawCharts();
-    });
+    waiting = requestAnimationFrame(drawMap);
   });
 }
 
+const linked = readAddress();
 followTheme();
 drawCounts();
 drawSwitch();
 drawMap();
+chooseView(state.view);
 drawInspector();
 drawTableHead();
 drawTable();
-drawCharts();
-drawAgreement();
 listenToMap();
 listenToFilters();
 followWidth();
-$("download").addEventListener("click", download);
-$("figures").hidden = !Object.keys(data.figures).length;
+followAddress();
+$("download").addEventListener("click", downloadTable);
+$("map-svg").addEventListener("click", downloadMapSvg);
+$("map-png").addEventListener("click", downloadMapPng);
+if (linked) $("map-section").scrollIntoView();

@@ -2,13 +2,16 @@
 const MARGIN = { left: 34, top: 20 };
 const MAX_CELL = 52,
   MAX_HEIGHT = 880,
-  MIN_CELL = 3.5;
-let cellSize = 10;
+  MIN_CELL = 3.5,
+  STRETCH = 3;
+const size = { across: 10, down: 10 };
 
+// A deep narrow model's cells are up to three times as wide as high, to use the width there is.
 function drawMap() {
-  const width = $("map").clientWidth - MARGIN.left - 2;
-  cellSize = Math.max(MIN_CELL, Math.min(MAX_CELL, width / HEADS, Math.max(7, MAX_HEIGHT / LAYERS)));
-  const full = [MARGIN.left + cellSize * HEADS + 2, MARGIN.top + cellSize * LAYERS + 2];
+  const width = ($("map").clientWidth - MARGIN.left - 2) / HEADS;
+  size.down = Math.max(MIN_CELL, Math.min(MAX_CELL, width, Math.max(7, MAX_HEIGHT / LAYERS)));
+  size.across = Math.max(MIN_CELL, Math.min(width, STRETCH * size.down));
+  const full = [MARGIN.left + size.across * HEADS + 2, MARGIN.top + size.down * LAYERS + 2];
   const image = svg("svg", {
     width: full[0],
     height: full[1],
@@ -26,45 +29,48 @@ function drawMap() {
   paintMap();
 }
 
+function gap() {
+  return size.down > 14 ? 2 : size.down > 7 ? 1 : 0.5;
+}
+
 function cell(head) {
-  const gap = cellSize > 14 ? 2 : cellSize > 7 ? 1 : 0.5;
   return svg("rect", {
     class: "cell",
     "data-head": head.name,
     x: leftOf(head),
     y: topOf(head),
-    width: cellSize - gap,
-    height: cellSize - gap,
-    rx: Math.min(5, cellSize * 0.14),
+    width: size.across - gap(),
+    height: size.down - gap(),
+    rx: Math.min(5, size.down * 0.14),
   });
 }
 
 function leftOf(head) {
-  return MARGIN.left + head.head * cellSize;
+  return MARGIN.left + head.head * size.across;
 }
 function topOf(head) {
-  return MARGIN.top + head.layer * cellSize;
+  return MARGIN.top + head.layer * size.down;
 }
 
 function axisLabels() {
-  const most = (length, room) => Math.max(2, Math.min(20, (length * cellSize) / room));
-  const across = ticks(HEADS, most(HEADS, 24)).map((i) =>
+  const most = (length, room) => Math.max(2, Math.min(20, length / room));
+  const across = ticks(HEADS, most(HEADS * size.across, 24)).map((i) =>
     svg(
       "text",
       {
-        x: MARGIN.left + (i + 0.5) * cellSize,
+        x: MARGIN.left + (i + 0.5) * size.across,
         y: MARGIN.top - 7,
         "text-anchor": "middle",
       },
       String(i),
     ),
   );
-  const down = ticks(LAYERS, most(LAYERS, 16)).map((i) =>
+  const down = ticks(LAYERS, most(LAYERS * size.down, 16)).map((i) =>
     svg(
       "text",
       {
         x: MARGIN.left - 8,
-        y: MARGIN.top + (i + 0.5) * cellSize + 3.5,
+        y: MARGIN.top + (i + 0.5) * size.down + 3.5,
         "text-anchor": "end",
       },
       String(i),
@@ -78,11 +84,11 @@ function emptyLayers() {
     .map((row, layer) => (row.every((head) => head === null) ? layer : -1))
     .filter((layer) => layer >= 0);
   return rows.map((layer) => {
-    const y = MARGIN.top + (layer + 0.5) * cellSize;
+    const y = MARGIN.top + (layer + 0.5) * size.down;
     return svg("line", {
       class: "empty-layer",
       x1: MARGIN.left,
-      x2: MARGIN.left + HEADS * cellSize - 2,
+      x2: MARGIN.left + HEADS * size.across - 2,
       y1: y,
       y2: y,
     });
@@ -107,14 +113,13 @@ function paintMap() {
 
 // A cut corner in the next most frequent role's colour, where the seeds do not all say the same.
 function notches() {
-  const size = Math.max(2.4, 0.42 * cellSize),
-    gap = cellSize > 14 ? 2 : cellSize > 7 ? 1 : 0.5;
+  const side = Math.max(2.4, 0.42 * size.down);
   return heads.flatMap((head) => {
     const other = roleVotes(head).find(([role]) => role !== head.role);
     if (!other) return [];
-    const [x, y] = [leftOf(head) + cellSize - gap, topOf(head)];
-    const notch = svg("path", { class: "notch", d: `M${x - size} ${y}H${x}V${y + size}Z` });
-    notch.style.fill = `var(--${other[0]})`;
+    const [x, y] = [leftOf(head) + size.across - gap(), topOf(head)];
+    const notch = svg("path", { class: "notch", d: `M${x - side} ${y}H${x}V${y + side}Z` });
+    notch.style.fill = roleColour(other[0]);
     notch.classList.toggle("faded", !matches(head));
     return [notch];
   });
@@ -126,9 +131,9 @@ function markMap() {
       class: name,
       x: leftOf(head) - 1,
       y: topOf(head) - 1,
-      width: cellSize,
-      height: cellSize,
-      rx: Math.min(5, cellSize * 0.14),
+      width: size.across,
+      height: size.down,
+      rx: Math.min(5, size.down * 0.14),
     });
   const marks = state.pinned.map((head) => frame(head, "pin"));
   if (state.current) marks.push(frame(state.current, "cursor"));
@@ -142,27 +147,54 @@ function legend(view) {
     return [...ROLES.map(roleLabel), ...(split && state.seed === "all" ? [corner] : [])];
   }
   const bar = element("i", { class: "ramp" });
-  if (view.diverging) {
-    const ends = [-view.limit, 0, view.limit].map((value) => colour(view, value));
-    bar.style.background = `linear-gradient(90deg in oklab, ${ends.join(", ")})`;
-    const note = view === views.estimate ? "estimated from gradients, " : "";
-    return [
-      element("span", {}, `${signed(-view.limit, 3)} important`, bar, `in the way ${signed(view.limit, 3)}`),
-      element("span", {}, `${note}nats per token; the same for all seeds`),
-    ];
+  const ends = view.diverging ? [-view.limit, 0, view.limit].map((value) => colour(view, value)) : ["var(--low)", view.tone];
+  bar.style.background = `linear-gradient(90deg in oklab, ${ends.join(", ")})`;
+  const [low, high] = rampWords(view);
+  const notes = view.diverging
+    ? ["nats per token; the same for all seeds", beyondScale(view)]
+    : [state.seed === "all" ? "mean over the seeds" : `seed ${data.seeds[state.seed]}`];
+  const spans = notes.filter(Boolean).map((text) => element("span", {}, text));
+  return [element("span", {}, low, bar, high), ...spans, ...(view === views.estimate ? [estimateNote()] : [])];
+}
+
+// Words at the ends of a colour scale; a sign where scores lie beyond it.
+function rampWords(view) {
+  if (!view.diverging) {
+    const [low, high] = view.words ?? ["", ""];
+    return [`0 ${low}`, `${high} 1`];
   }
-  bar.style.background = `linear-gradient(90deg in oklab, var(--low), ${view.tone})`;
-  const [low, high] = view.words ?? ["", ""];
+  const values = heads.map((head) => view.value(head, "all")).filter((value) => value !== null);
+  const [below, above] = [Math.min(...values) < -view.limit, Math.max(...values) > view.limit];
   return [
-    element("span", {}, `0 ${low}`, bar, `${high} 1`),
-    element("span", {}, state.seed === "all" ? "mean over the seeds" : `seed ${data.seeds[state.seed]}`),
+    `${below ? "\u2264 " : ""}${signed(-view.limit, 3)} important`,
+    `in the way ${above ? "\u2265 " : ""}${signed(view.limit, 3)}`,
   ];
+}
+
+function beyondScale(view) {
+  const beyond = heads
+    .filter((head) => Math.abs(view.value(head, "all") ?? 0) > view.limit)
+    .sort((one, other) => Math.abs(view.value(other, "all")) - Math.abs(view.value(one, "all")));
+  const named = beyond.slice(0, 3).map((head) => `${head.name} ${signed(view.value(head, "all"), 3)}`);
+  const more = beyond.length > named.length ? ` and ${beyond.length - named.length} more` : "";
+  return beyond.length ? `beyond the scale: ${named.join(", ")}${more}` : "";
+}
+
+function estimateNote() {
+  if (!data.estimate || data.estimate.sure) return element("span", {}, "estimated from gradients");
+  const found = data.estimate.correlation;
+  const words = found === null ? "not defined" : `only ${number(found, 2)}`;
+  return element(
+    "strong",
+    { class: "warning", role: "note" },
+    `Not reliable here: its rank correlation with ablation is ${words}. Read Ablation instead.`,
+  );
 }
 
 function headAt(event) {
   const box = $("map").firstChild.getBoundingClientRect();
-  const layer = Math.floor((event.clientY - box.top - MARGIN.top) / cellSize);
-  const head = Math.floor((event.clientX - box.left - MARGIN.left) / cellSize);
+  const layer = Math.floor((event.clientY - box.top - MARGIN.top) / size.down);
+  const head = Math.floor((event.clientX - box.left - MARGIN.left) / size.across);
   return grid[layer]?.[head] ?? null;
 }
 

@@ -3,9 +3,21 @@ const PAGE_ROWS = 25;
 const columns = {
   head: { label: "Head", value: (head) => head.index },
   role: { label: "Role", value: (head) => ROLES.indexOf(head.role) },
+  // Early, so that a narrow screen shows it without scrolling.
+  ablation: {
+    label: "Ablation",
+    title: "Change of the mean target log-probability, nats per token",
+    limit: "ablation score",
+    value: (head) => head.ablation_score,
+  },
+  stderr: {
+    label: "\u00b1 std. error",
+    title: "Standard error of the ablation score, over rows",
+    value: (head) => head.ablation_stderr,
+  },
   seeds: {
     label: "Seeds",
-    title: "Share of the seeds that say the same role",
+    title: "Seeds that say the same role",
     limit: "share of seeds in the role",
     value: (head) => votesFor(head, head.role) / data.seeds.length,
   },
@@ -20,17 +32,6 @@ const columns = {
       },
     ]),
   ),
-  ablation: {
-    label: "Ablation",
-    title: "Change of the mean target log-probability, nats per token",
-    limit: "ablation score",
-    value: (head) => head.ablation_score,
-  },
-  stderr: {
-    label: "\u00b1",
-    title: "Standard error of the ablation score",
-    value: (head) => head.ablation_stderr,
-  },
   estimate: {
     label: "Estimate",
     title: "The ablation score as estimated from gradients",
@@ -233,13 +234,4 @@ function listenToFilters() {
   $("limit-value").addEventListener("keydown", (event) => {
     if (event.key === "Enter") addLimit();
   });
-}
-
-function download() {
-  const link = element("a", {
-    href: URL.createObjectURL(new Blob([data.csv], { type: "text/csv" })),
-    download: "heads.csv",
-  });
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 1000);
 }

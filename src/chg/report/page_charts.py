@@ -1,0 +1,190 @@
+"""Sections of the page that are charts and words: layers, fits, check, seeds, strengths."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from chg.report.embedded import SIZE, embed
+from chg.report.palette import slug
+from chg.report.panels import (
+    Panel,
+    agreement_panels,
+    between_seeds,
+    check_panels,
+    curve_panels,
+    layer_panels,
+    path_panels,
+)
+from chg.results import ROLES, StudyResults
+
+MAX_GROUPS = 30
+"""Redundant groups that are listed; the rest are counted."""
+SQUARE = 3.2, 3.2
+"""Inches of a matrix."""
+CURVES_HINT = "Thin lines are seeds, the thick line is their mean. A dot is a single measurement."
+CHECKS_HINT = (
+    "Heads toggled one after another in order of a score, starting from G+: mean target "
+    "log-probability with the heads closed minus that with them open. The band spans the seeds; "
+    "beyond the dashed line there are no more heads of the role."
+)
+PATH_HINT = (
+    "The share of heads in each role as |lambda| rises, and the scores. Pin a head in the map to "
+    "read its own."
+)
+
+
+@dataclass(frozen=True)
+class Section:
+    """Section of the page."""
+
+    name: str
+    title: str
+    """Heading of the section."""
+    link: str
+    """Its word in the navigation."""
+    body: str
+    hint: str = ""
+
+    @property
+    def html(self) -> str:
+        """The section as an element."""
+        hint = f'<p class="hint">{html.escape(self.hint)}</p>' if self.hint else ""
+        return (
+            f'<section id="{self.name}-section" aria-labelledby="{self.name}-title">'
+            f'<h2 id="{self.name}-title">{self.title}</h2>{hint}{self.body}</section>'
+        )
+
+
+def chart_sections(study: StudyResults) -> list[Section]:
+    """Sections that the study has something for, in their order."""
+    curves = [] if study.metrics.empty else curve_panels(study)
+    sections = [
+        Section(
+            "layers", "Layer profile", "Layers", _legend() + _charts("layers", layer_panels(study))
+        ),
+        Section("curves", "Fits", "Fits", _charts("curves", curves), CURVES_HINT),
+        Section("checks", "Causal check", "Check", _checks(study), CHECKS_HINT),
+        Section("agreement", "Do the seeds agree?", "Seeds", _agreement(study)),
+        Section("path", "Strength of the regularisation", "Strength", _path(study), PATH_HINT),
+    ]
+    return [section for section in sections if section.body]
+
+
+def _charts(
+    name: str,
+    panels: Sequence[Panel],
+    notes: Iterable[str] | None = None,
+    size: tuple[float, float] = SIZE,
+) -> str:
+    """Charts in a grid, each with its title, and a note in HTML after it."""
+    if not panels:
+        return ""
+    figures = "".join(
+        f"<figure><figcaption><b>{html.escape(panel.title)}</b>{note}</figcaption>"
+        f"{embed(panel, f'{name}{index}', size)}</figure>"
+        for index, (panel, note) in enumerate(zip(panels, notes or [""] * len(panels), strict=True))
+    )
+    return f'<div id="{name}" class="charts">{figures}</div>'
+
+
+def _legend() -> str:
+    items = "".join(f'<span><i class="swatch {slug(role)}"></i>{role}</span>' for role in ROLES)
+    return f'<p class="legend">{items}</p>'
+
+
+def _checks(study: StudyResults) -> str:
+    badges = {True: ("yes", "\u2713 holds"), False: ("no", "\u2717 does not hold")}
+    notes = []
+    for check in study.checks:
+        unsure = ("", "too few rows to say" if check.in_role else "no such head")
+        tone, verdict = unsure if check.holds is None else badges[check.holds]
+        expected = "about zero" if check.expected == "zero" else check.expected
+        notes.append(
+            f' \u2013 expected {expected} <span class="badge {tone}">{verdict}</span>'
+            f'<span class="verdict">{html.escape(check.verdict)}</span>'
+        )
+    rows = [
+        (row.score, row.effect, "\u2013" if row.spearman != row.spearman else f"{row.spearman:.3f}")
+        for row in study.correlations
+    ]
+    names = ("score", "measured effect", "Spearman \u03c1 over heads")
+    return _charts("checks", check_panels(study), notes) + table("correlations", names, rows)
+
+
+def table(name: str, header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Table whose first column names the rows; nothing without rows."""
+    lines = "".join(
+        f'<tr><th scope="row">{html.escape(first)}</th>'
+        + "".join(f"<td>{html.escape(cell)}</td>" for cell in rest)
+        + "</tr>"
+        for first, *rest in rows
+    )
+    if not lines:
+        return ""
+    names = "".join(f'<th scope="col">{html.escape(column)}</th>' for column in header)
+    return (
+        f'<div id="{name}" class="scroll"><table class="plain"><thead><tr>{names}</tr></thead>'
+        f"<tbody>{lines}</tbody></table></div>"
+    )
+
+
+def _agreement(study: StudyResults) -> str:
+    if len(study.seeds) < 2:
+        return ""
+    words = "".join(f"<li>{html.escape(text)}</li>" for text in _agreement_words(study))
+    return (
+        f'<ul class="words" id="agreement-words">{words}</ul>{_redundant(study)}'
+        f"{_charts('agreement', agreement_panels(study), size=SQUARE)}"
+    )
+
+
+def _agreement_words(study: StudyResults) -> list[str]:
+    found = study.agreement
+    words = []
+    for score, matrix in found.spearman.items():
+        pairs = between_seeds(matrix)
+        if len(pairs):
+            words.append(f"Rank correlation of {score} between two seeds: {_range(pairs)}.")
+    words.append(
+        f"Overlap of two seeds\u2019 facilitating heads: {_range(between_seeds(found.jaccard))}."
+    )
+    sets = len(found.circuits)
+    words.append(
+        f"{len(study.seeds)} seeds found {sets} different {'set' if sets == 1 else 'sets'} of them."
+    )
+    always, ever = (int(study.heads[f"{when}_facilitating"].sum()) for when in ("always", "any"))
+    words.append(f"Facilitating in every seed: {always} heads; in at least one: {ever}.")
+    return words
+
+
+def _range(pairs: object) -> str:
+    import numpy as np
+
+    values = np.asarray(pairs)
+    return f"{values.mean():.2f} on average, {values.min():.2f} at the lowest"
+
+
+def _redundant(study: StudyResults) -> str:
+    """Pairs of which either suffices, as a table; nothing where none is proven."""
+    if not study.redundant:
+        return ""
+    rows = [
+        (
+            " or ".join(study.name(*head) for head in pair.heads),
+            f"{pair.together:+.3f}",
+            " and ".join(f"{score:+.3f}" for score in pair.alone),
+            f"{pair.q:.2g}",
+        )
+        for pair in study.redundant[:MAX_GROUPS]
+    ]
+    names = ("either head suffices", "both closed, nats per token", "either alone", "q")
+    more = len(study.redundant) - MAX_GROUPS
+    rest = f'<p class="hint">{more} more pairs are not listed here.</p>' if more > 0 else ""
+    return table("redundant", names, rows) + rest
+
+
+def _path(study: StudyResults) -> str:
+    charts = _charts("path", path_panels(study))
+    return charts and _legend() + charts
