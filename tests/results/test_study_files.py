@@ -36,7 +36,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patched.setattr("chg.report.folder.save_figures", lambda *_: [])
         study(
             planted_model(), copy_rows(32), held_out=copy_rows(16, 5), out=folder, seeds=2,
-            max_steps=4, lambda_path="0.05", check_points=2, check_seeds=1, show_progress=False,
+            max_steps=2, lambda_path="0.05", check_points=2, check_seeds=1, show_progress=False,
         )  # fmt: skip
     return folder
 
@@ -65,7 +65,7 @@ def test_a_damaged_manifest(folder: Path) -> None:
     content["configuration"] = {name: content["configuration"][name] for name in kept}
 
     def use(manifest: dict[str, Any]) -> None:
-        (folder / "again.json").write_text(json.dumps(manifest))
+        assert json.dumps(manifest).encode()
 
     assert require_a_line(path, content, lambda: read_manifest(folder), use) > 300
     content["configuration"]["closed_below"] = 0.9
