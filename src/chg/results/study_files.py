@@ -132,8 +132,8 @@ SOME_HEADS = {
 """Columns that the tables of some studies have."""
 
 
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """Read the manifest of a finished study.
+def read_manifest(folder: Path, *, finished: bool = True) -> dict[str, Any]:
+    """Read the manifest of a study, which must be finished unless told otherwise.
 
     Raises:
         ResultsError: there is none, it is damaged, or the study is not finished.
@@ -142,7 +142,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ResultsError(f"{folder} holds no study; make one with `chg study --out {folder}`")
     manifest = read_json(path, KIND)
-    if manifest.get("status") != "complete":
+    if finished and manifest.get("status") != "complete":
         raise ResultsError(f"the study in {folder} is not finished; go on with --resume")
     read_record(Manifest, manifest, path, KIND)
     return manifest
