@@ -19,6 +19,7 @@ EXAMPLES = """\
   chg study --config runs/icl/config.yaml --out runs/icl-again"""
 
 SHOWN = 8
+LONGEST_LINE = 100
 
 
 Command = StudyCommand
@@ -52,14 +53,23 @@ def run(command: StudyCommand) -> None:
     say(describe_folder(settings.out))
 
 
+def print_findings(finished: Study) -> None:
+    """Print what the study found, a paragraph per finding."""
+    from shutil import get_terminal_size
+    from textwrap import fill
+
+    width = min(get_terminal_size().columns, LONGEST_LINE)
+    for sentence in finished.findings:
+        say(fill(sentence, width, initial_indent="- ", subsequent_indent="  "))
+
+
 def print_study(finished: Study) -> None:
     """Print what the study found in words, and the heads that ablation finds most important."""
-    for sentence in finished.findings:
-        say(sentence)
+    print_findings(finished)
     shown = finished.heads.sort_values("ablation_score").head(SHOWN)
     print_table(
-        "most important heads by ablation (nats per token), scores over seeds",
-        ("head", "role", "seeds", "ablation", "q", "facilitation", "interference"),
+        "most important heads by ablation (nats per token); gates are means over seeds",
+        ("head", "role", "seeds", "ablation", "q", "G-", "G+"),
         [
             (
                 finished.name(row.layer, row.head),
@@ -67,13 +77,8 @@ def print_study(finished: Study) -> None:
                 f"{row.seeds_in_role}/{len(finished.seeds)}",
                 f"{row.ablation_score:+.4f}",
                 f"{row.ablation_q:.2g}",
-                *(
-                    f"{mean:.2f} ({low:.2f}-{high:.2f})"
-                    for mean, low, high in (
-                        (row.facilitation_mean, row.facilitation_min, row.facilitation_max),
-                        (row.interference_mean, row.interference_min, row.interference_max),
-                    )
-                ),
+                f"{row.facilitation_mean:.2f}",
+                f"{1 - row.interference_mean:.2f}",
             )
             for row in shown.itertuples()
         ],

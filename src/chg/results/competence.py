@@ -55,7 +55,7 @@ class Competence:
     def figures(self) -> str:
         """Accuracy and NLL, in words."""
         return (
-            f"{self.accuracy:.0%} of {self.rows} held-out {self._subject} right, NLL "
+            f"{self.accuracy:.0%} of {self.rows} {self._subject} right, NLL "
             f"{self.nll:.3f} nats per token ({self.exchanged_nll:.3f} with the prompts of other "
             "rows)"
         )
