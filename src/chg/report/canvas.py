@@ -32,8 +32,9 @@ class PaperFigure(Figure):
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a figure in the format of the path's ending."""
-    figure.savefig(path, dpi=DPI, facecolor="white", bbox_inches="tight")
+    """Write a figure in the format of the path's ending, the same bytes each time."""
+    metadata = {"CreationDate": None} if path.suffix == ".pdf" else None
+    figure.savefig(path, dpi=DPI, facecolor="white", bbox_inches="tight", metadata=metadata)
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ from chg.results.roles import (
 )
 from chg.results.stages import STAGE_NAMES, STAGES, LogitsOfStudy
 from chg.results.study import CHECKS, CONFIG, GATES, METRICS, StudyResults
+from chg.results.study_files import read_manifest
 from chg.results.study_scores import Effects, PathScores, StudyScores, read_path, read_scores
 
 __all__ = [
@@ -78,6 +79,7 @@ __all__ = [
     "propose_pairs",
     "q_values",
     "rank_correlation",
+    "read_manifest",
     "read_path",
     "read_scores",
     "role_over_seeds",

@@ -33,7 +33,7 @@ from chg.files import (
     write_json,
 )
 from chg.models import WEIGHTS, weights_difference
-from chg.results import CONFIG, METRICS
+from chg.results import CONFIG, METRICS, read_manifest
 
 logger = logging.getLogger(__name__)
 
@@ -45,15 +45,8 @@ FREE_TO_CHANGE = {"checkpoint_every", "seeds_per_batch"}
 """Settings that change no number but in rounding."""
 OF_ONE_RUN = {"out", "resume", "quiet"}
 """Flags that are not settings of the study."""
-FITS = ("initial", "initial_done", "pushed", "pushed_done")
-"""Names under which fits are put aside, each made from those before it; measuring needs all."""
-GOES_ON_FROM = {
-    "initial": "the start",
-    "initial_done": "the start",
-    "pushed": "the end of G0",
-    "pushed_done": "the end of G0",
-}
-"""Place from which a study goes on without what was put aside under a name."""
+PHASES = {"initial": "G0", "pushed": "G+ and G-"}
+"""Beginning of the names of kept fits -> their stage; under other names measurements are kept."""
 LOCK = ".lock"
 
 logger = logging.getLogger(__name__)
@@ -75,14 +68,21 @@ class StudyFolder:
 
     def __init__(self, path: str | Path, manifest: Mapping[str, Any], *, resume: bool) -> None:
         self.path = Path(path)
-        begun = self.path / MANIFEST
+        self.manifest = manifest
         require_usable_folder(path, resume=resume)
         self._lock = filelock.FileLock(self.path / LOCK, thread_local=False)
         if not self.finished:
             self._acquire()
+        try:
+            self._begin(manifest)
+        except BaseException:
+            self._lock.release()  # whoever keeps the traceback keeps this object
+            raise
+
+    def _begin(self, manifest: Mapping[str, Any]) -> None:
+        begun = self.path / MANIFEST
         if begun.is_file():
-            _require_same(read_json(begun), manifest, self.path)
-        self.manifest = manifest
+            _require_same(read_manifest(self.path, finished=False), manifest, self.path)
         if not begun.is_file():
             write_json(begun, {"format_version": FORMAT_VERSION, "status": "running", **manifest})
         if not (self.path / CONFIG).is_file():
@@ -145,16 +145,20 @@ class StudyFolder:
                 return tensors, notes
         except ResultsError:
             pass
-        place = GOES_ON_FROM.get(name, f"where {name.replace('_', ' ')} begins")
-        logger.warning("%s is damaged; the study goes on from %s", path, place)
-        self._drop_from(name)
+        phase = next((phase for phase in PHASES if name.startswith(phase)), None)
+        stage = name.replace("_", " ") if phase is None else PHASES[phase]
+        logger.warning("%s is damaged; the study goes on from the stage %s", path, stage)
+        path.unlink()
+        self._drop_what_follows(phase)
         return None
 
-    def _drop_from(self, name: str) -> None:
-        """Forget what was put aside under a name and all that was made from it."""
-        made_before = FITS[: FITS.index(name)] if name in FITS else ()
+    def _drop_what_follows(self, phase: str | None) -> None:
+        """Forget what was made from the fits of a phase: those of later ones, and measurements."""
+        if phase is None:
+            return
+        before = tuple(PHASES)[: tuple(PHASES).index(phase) + 1]
         for path in (self.path / UNFINISHED).glob("*.safetensors"):
-            if path.stem == name or (name in FITS and path.stem not in made_before):
+            if not path.name.startswith(before):
                 path.unlink()
 
     def _aside(self, name: str) -> Path:
