@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -18,6 +18,8 @@ Stage = Literal["initial", "retention", "removal"]
 
 STAGES: tuple[Stage, ...] = ("initial", "retention", "removal")
 """G0, and G+ and G- fitted from it."""
+EARLIER = "earlier_"
+"""What the names of earlier logits begin with in a file."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,9 @@ class LogitsOfStudy:
     """Logits at the study's strength of regularisation."""
     path: Mapping[Stage, Float[Tensor, "lambda seed layer head"]]
     """Logits of retention and removal at every strength; empty where the study has one strength."""
+    earlier: Mapping[Stage, Float[Tensor, "seed layer head"]] = field(default_factory=dict)
+    """Logits as `main` a fifth of each fit's updates before its end; empty where a study of an
+    older version did not keep them."""
 
     def save(self, file: Path) -> None:
         """Write `gates.safetensors`, atomically.
@@ -56,6 +61,7 @@ class LogitsOfStudy:
         """
         tensors = {str(stage): logits.contiguous() for stage, logits in self.main.items()}
         tensors |= {f"path_{stage}": logits.contiguous() for stage, logits in self.path.items()}
+        tensors |= {f"{EARLIER}{stage}": value.contiguous() for stage, value in self.earlier.items()}
         with atomic_path(file) as temporary:
             save_file(tensors, temporary)
 
@@ -72,4 +78,7 @@ class LogitsOfStudy:
         except KeyError as error:
             raise ResultsError(f"{file} holds no gates of a study: {error} is missing") from error
         path = {stage: tensors[f"path_{stage}"] for stage in STAGES if f"path_{stage}" in tensors}
-        return cls(main, path)
+        earlier = {
+            stage: tensors[EARLIER + stage] for stage in STAGES if EARLIER + stage in tensors
+        }
+        return cls(main, path, earlier)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -47,6 +48,9 @@ class ResumableEvaluation:
         order = sorted(range(len(self.data)), key=lambda i: self.data.rows[i].ids)
         pieces = [order[i : i + ROWS_OF_A_PIECE] for i in range(0, len(order), ROWS_OF_A_PIECE)]
         kept = None if self.folder is None else self.folder.kept(name)
+        gates = sha256(torch.stack(list(gate_matrices)).contiguous().numpy().tobytes()).hexdigest()
+        if kept is not None and kept[1].get("gates") != gates:
+            kept = None  # of other fits, before the study went on
         done = [] if kept is None else list(kept[0]["scores"].split(ROWS_OF_A_PIECE, dim=2))
         share = len(gate_matrices) / len(order)
         with (
@@ -66,7 +70,7 @@ class ResumableEvaluation:
                 scores = evaluate_open(engine, rows, gate_matrices, options)
                 done.append(torch.from_numpy(np.stack([_stacked(one) for one in scores], axis=1)))
                 if self.folder is not None:
-                    self.folder.keep(name, {"scores": torch.cat(done, dim=2)})
+                    self.folder.keep(name, {"scores": torch.cat(done, dim=2)}, gates=gates)
         place = np.argsort(order)
         sums, correct, counts = torch.cat(done, dim=2).numpy()[:, :, place]
         if not np.isfinite(sums).all():

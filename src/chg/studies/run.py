@@ -51,10 +51,11 @@ from chg.results import (
     read_scores,
     write_checks,
 )
-from chg.studies.fits import StudyInputs, fit_initial, fit_pushed, logits_of_study
+from chg.studies.fits import fit_initial, fit_pushed, logits_of_study
 from chg.studies.folder import StudyFolder
 from chg.studies.resumable import ResumableEvaluation
 from chg.studies.validation import at_retention, measure_effects
+from chg.studies.waves import StudyInputs
 
 
 def study(
