@@ -21,10 +21,10 @@ from support.tiny_models import make_model
 SAME = ("gates.safetensors", "metrics.jsonl", "heads.csv", "checks.json")
 SMALL: dict[str, Any] = {
     "seeds": 2,
-    "max_steps": 40,
-    "checkpoint_every": 10,
-    "check_points": 3,
-    "lambda_path": "0.2",
+    "max_steps": 10,
+    "checkpoint_every": 4,
+    "check_seeds": 1,
+    "check_points": 2,
     "show_progress": False,
 }
 
@@ -45,7 +45,7 @@ def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def planted(folder: Path, **settings: Any) -> Study:
     """A small study of the planted model."""
-    rows, held_out = copy_rows(64), copy_rows(24, 5)
+    rows, held_out = copy_rows(48), copy_rows(6, 5)
     return study(planted_model(), rows, held_out=held_out, out=folder, **{**SMALL, **settings})
 
 
@@ -71,7 +71,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize(
     "more",
-    [{"max_steps": 70}, {"seeds": 4}, {"max_steps": 70, "seeds": 4}],
+    [{"max_steps": 17}, {"seeds": 3}, {"max_steps": 17, "seeds": 3}],
     ids=["updates", "seeds", "both"],
 )
 def test_a_finished_study_goes_on(finished: Path, tmp_path: Path, more: dict[str, int]) -> None:
@@ -87,8 +87,8 @@ def test_a_finished_study_goes_on(finished: Path, tmp_path: Path, more: dict[str
 
 @pytest.mark.parametrize("family", ["llama_grouped", "gpt2", "opt"])
 def test_random_models_go_on(family: str, tmp_path: Path) -> None:
-    more = {"max_steps": 13, "seeds": 4}
-    random(tmp_path / "run", family, max_steps=9, seeds=1)
+    more: dict[str, Any] = {"max_steps": 10, "seeds": 3, "lambda_path": "0.2"}
+    random(tmp_path / "run", family, **{**more, "max_steps": 6, "seeds": 1})
     random(tmp_path / "run", family, resume=True, **more)
     random(tmp_path / "whole", family, **more)
     assert_same(tmp_path / "run", tmp_path / "whole")
@@ -99,14 +99,14 @@ def test_settled_fits_go_on(tmp_path: Path) -> None:
     settings = {"lr": 0.05, "lr_pushed": 0.3, "check_seeds": 0, "lambda_reg": 2.0}
 
     def run(folder: Path, **more: Any) -> Study:
-        rows = copy_rows(64)
+        rows = copy_rows(32)
         settings_now = {**SMALL, **settings, **more}
         return study(planted_model({}), rows, held_out=copy_rows(8, 5), out=folder, **settings_now)
 
-    first = run(tmp_path / "run", max_steps=150)
-    assert first.metrics_of("removal").groupby("seed").step.max().min() < 150
-    run(tmp_path / "run", resume=True, max_steps=260, seeds=3)
-    run(tmp_path / "whole", max_steps=260, seeds=3)
+    first = run(tmp_path / "run", max_steps=110, seeds=1)
+    assert first.metrics_of("removal").groupby("seed").step.max().min() == 100
+    run(tmp_path / "run", resume=True, max_steps=180, seeds=2)
+    run(tmp_path / "whole", max_steps=180, seeds=2)
     assert_same(tmp_path / "run", tmp_path / "whole")
 
 
@@ -118,7 +118,7 @@ def test_a_stopped_study_goes_on_to_more(
     _die_at(monkeypatch, death)
     with pytest.raises(Killed):
         planted(tmp_path / "run")
-    more = {"max_steps": 70, "seeds": 3}
+    more = {"max_steps": 17, "seeds": 3}
     for again in ("initial.44.44.done", "pushed.42.43.done", "stages"):
         _die_at(monkeypatch, again)
         with pytest.raises(Killed):
@@ -159,25 +159,25 @@ def test_what_is_there_is_not_fitted_again(
 def test_g0_stays_when_updates_go_beyond_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("chg.studies.fits.INITIAL_UPDATES", 20)
+    monkeypatch.setattr("chg.studies.fits.INITIAL_UPDATES", 5)
     planted(tmp_path / "run")
     ran: list[str] = []
     run = Wave._run
     monkeypatch.setattr(Wave, "_run", lambda self: (ran.append(self.phase.name), run(self))[1])
-    found = planted(tmp_path / "run", resume=True, max_steps=60)
+    found = planted(tmp_path / "run", resume=True, max_steps=15)
     assert ran == ["pushed"]
-    assert found.metrics_of("initial").step.max() == 20
-    planted(tmp_path / "whole", max_steps=60)
+    assert found.metrics_of("initial").step.max() == 5
+    planted(tmp_path / "whole", max_steps=15)
     assert_same(tmp_path / "run", tmp_path / "whole")
 
 
 def test_only_more_is_possible(finished: Path) -> None:
     before = (finished / "manifest.json").read_bytes()
-    for less in ({"max_steps": 30}, {"seeds": 1}, {"max_steps": None}, {"seeds": 3, "max_steps": 9}):
+    for less in ({"max_steps": 9}, {"seeds": 1}, {"max_steps": None}, {"seeds": 3, "max_steps": 9}):
         with pytest.raises(ConfigError, match="it can go on to more") as refused:
             planted(finished, resume=True, **less)
         assert "\n" not in str(refused.value)
     with pytest.raises(ConfigError, match="another configuration"):
-        planted(finished, resume=True, max_steps=70, lr=0.02)
+        planted(finished, resume=True, max_steps=17, lr=0.02)
     assert (finished / "manifest.json").read_bytes() == before
     assert json.loads(before)["status"] == "complete"

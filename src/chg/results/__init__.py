@@ -10,6 +10,7 @@ from chg.results.contrast import (
     SideMetrics,
     mean_and_spread,
 )
+from chg.results.convergence import Convergence, FitMotion, read_convergence
 from chg.results.heads_table import heads_table
 from chg.results.provenance import git_commit, origin, package_versions
 from chg.results.roles import ROLE_OF, ROLES, SCORES, Taxonomy, classify_heads
@@ -32,8 +33,10 @@ __all__ = [
     "ContrastFit",
     "ContrastResults",
     "ContrastRun",
+    "Convergence",
     "Correlation",
     "Effects",
+    "FitMotion",
     "HeadScore",
     "LogitsOfStudy",
     "Method",
@@ -51,6 +54,7 @@ __all__ = [
     "origin",
     "package_versions",
     "rank_correlation",
+    "read_convergence",
     "read_path",
     "read_scores",
     "write_checks",

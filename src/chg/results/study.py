@@ -16,6 +16,7 @@ from chg.errors import ResultsError
 from chg.files import MANIFEST, read_json
 from chg.results.agreement import Agreement
 from chg.results.causal import CausalCurve, Correlation, read_checks
+from chg.results.convergence import Convergence
 from chg.results.stages import STAGES, LogitsOfStudy, Stage
 from chg.results.study_scores import PathScores, read_path, read_scores
 
@@ -105,6 +106,11 @@ class StudyResults:
     def unit(self) -> Unit:
         """Unit that has a gate: a query head, or a key-value group of query heads."""
         return "kv_group" if self.manifest.get("unit") == "kv_group" else "head"
+
+    @property
+    def convergence(self) -> Convergence:
+        """Motion of every fit over the last fifth of its updates."""
+        return Convergence.from_json(self.manifest.get("convergence"))
 
     def gates(self, stage: Stage) -> NDArray[np.float64]:
         """Gates of a stage in [0, 1], `[seed, layer, head]`; NaN where there is no head."""

@@ -47,6 +47,7 @@ from chg.results import (
     git_commit,
     heads_table,
     origin,
+    read_convergence,
     read_path,
     read_scores,
     write_checks,
@@ -153,6 +154,7 @@ class _Run:
         with atomic_path(folder.path / "heads.parquet") as path:
             table.to_parquet(path, index=False)
         manifest = {**folder.manifest, "times": self.times, "figures": metrics}
+        manifest["convergence"] = read_convergence(logits, self.config).to_json()
         manifest["summary"] = _summary(manifest)
         study = Study.read(folder.path, manifest)
         if report:
