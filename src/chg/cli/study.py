@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 EXAMPLES = """\
   chg study --model builtin:tiny --dataset builtin:icl --seeds 5 --out runs/icl
   chg study --model gpt2 --dataset wikitext --dataset_config wikitext-2-raw-v1 --out runs/gpt2
-  chg study --model gpt2 --out runs/gpt2 --resume
+  chg study --out runs/gpt2 --resume
+  chg study --out runs/gpt2 --resume --max_steps 1000 --seeds 20
+  chg study --model gpt2 --dataset wikitext --dataset_config wikitext-2-raw-v1 --plan
   chg study --config runs/icl/config.yaml --out runs/icl-again"""
 
 SHOWN = 8

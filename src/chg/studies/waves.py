@@ -98,6 +98,15 @@ class FittedWave:
     seconds: float
 
 
+def fits_per_pass(config: StudyConfig, device: torch.device) -> int | None:
+    """Fits that share a pass at most; None for as many as fill one.
+
+    Matrix products on a CPU round differently with another number of rows, so there each fit has
+    passes of its own.
+    """
+    return config.seeds_per_batch or (1 if device.type == "cpu" else None)
+
+
 def waves_of(phase: Phase, inputs: StudyInputs) -> list[tuple[int, ...]]:
     """Find the seeds of every wave: those with something in the folder, then all others."""
     names = re.compile(rf"{phase.name}\.(-?\d+)\.(-?\d+)")
@@ -195,11 +204,10 @@ class Wave:
     def optimizer(self, engine: Engine) -> GateOptimizer:
         """Make the optimizer of its fits, at their start."""
         phase, config = self.phase, self.inputs.config
-        alone = 1 if engine.device.type == "cpu" else None
         options = OptimizerOptions(
             lambdas=torch.tensor([fit.lambda_reg for fit in phase.plan(self.seeds)]),
             schedule=phase.schedule,
-            fits_per_pass=config.seeds_per_batch or alone,
+            fits_per_pass=fits_per_pass(config, engine.device),
             settle=config.early_stop,
         )
         places = [config.all_seeds.index(seed) for seed in self.seeds]
