@@ -20,6 +20,8 @@ if TYPE_CHECKING:  # a verb proves that it can write before it loads torch
 
 MANIFEST = "manifest.json"
 """File by which a study's folder is known."""
+CONFIG = "config.yaml"
+"""File of its settings, as `chg study --config` reads them."""
 
 
 def ensure_writable(path: str | Path) -> Path:

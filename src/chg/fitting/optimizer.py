@@ -225,7 +225,8 @@ class GateOptimizer:
             graph.backward(gates.grad)
         layers, heads = self._exists.nonzero(as_tuple=True)
         per_head = config.lambda_scale == "per_head"
-        for part, lambdas in zip(self._parts, self._lambdas.split(len(self._parts[0])), strict=True):
+        strengths = self._lambdas.split(len(self._parts[0]))
+        for part, lambdas in zip(self._parts, strengths, strict=True):
             pressure = gate_regularizer(part[:, layers, heads], per_head=per_head)
             (lambdas * pressure).sum().backward()
         norms = torch.cat([_clip(part) for part in self._parts])

@@ -15,12 +15,11 @@ from chg.results.heads_table import heads_table
 from chg.results.provenance import git_commit, origin, package_versions
 from chg.results.roles import ROLE_OF, ROLES, SCORES, Taxonomy, classify_heads
 from chg.results.stages import STAGE_NAMES, STAGES, LogitsOfStudy, Stage
-from chg.results.study import CHECKS, CONFIG, GATES, METRICS, StudyResults
+from chg.results.study import CHECKS, GATES, METRICS, StudyResults
 from chg.results.study_scores import Effects, PathScores, StudyScores, read_path, read_scores
 
 __all__ = [
     "CHECKS",
-    "CONFIG",
     "GATES",
     "METRICS",
     "ROLES",

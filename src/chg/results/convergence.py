@@ -55,11 +55,10 @@ class Convergence:
             return "The study did not keep what would tell if its fits have converged."
         total = len(self.fits)
         verb = "is" if self.moving == 1 else "are"
-        changed = f"more than {MOVING_ABOVE:.0%} of their heads changed their reading"
         if not self.moving:
             return (
-                f"All {total} fits have converged: in none {changed.replace('their', 'the', 1)} in "
-                "the last fifth of its updates."
+                f"All {total} fits have converged: at most {MOVING_ABOVE:.0%} of the heads of each "
+                "changed their reading in the last fifth of its updates."
             )
         by_stage = ", ".join(
             f"{count} of {STAGE_NAMES[stage].row}"
@@ -68,8 +67,9 @@ class Convergence:
         )
         steps = "N" if self.max_steps is None else 2 * self.max_steps
         return (
-            f"{self.moving} of {total} fits {verb} still moving ({by_stage}): {changed} in the last "
-            "fifth of their updates. Go on with chg study --out DIR --resume --max_steps "
+            f"{self.moving} of {total} fits {verb} still moving ({by_stage}): more than "
+            f"{MOVING_ABOVE:.0%} of the heads changed their reading in the last fifth of the "
+            "updates. Go on with chg study --out DIR --resume --max_steps "
             f"{steps}."
         )
 

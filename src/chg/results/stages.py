@@ -61,7 +61,7 @@ class LogitsOfStudy:
         """
         tensors = {str(stage): logits.contiguous() for stage, logits in self.main.items()}
         tensors |= {f"path_{stage}": logits.contiguous() for stage, logits in self.path.items()}
-        tensors |= {f"{EARLIER}{stage}": value.contiguous() for stage, value in self.earlier.items()}
+        tensors |= {f"{EARLIER}{stage}": one.contiguous() for stage, one in self.earlier.items()}
         with atomic_path(file) as temporary:
             save_file(tensors, temporary)
 

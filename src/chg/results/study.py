@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from typing_extensions import Self
 
-CONFIG = "config.yaml"
 GATES = "gates.safetensors"
 METRICS = "metrics.jsonl"
 CHECKS = "checks.json"

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from chg.errors import ConfigError
 from chg.files import (
+    CONFIG,
     MANIFEST,
     atomic_path,
     ensure_folder,
@@ -28,7 +29,7 @@ from chg.files import (
     require_usable_folder,
     write_json,
 )
-from chg.results import CONFIG, METRICS
+from chg.results import METRICS
 
 FORMAT_VERSION = 1
 CONTINUE = "continue"

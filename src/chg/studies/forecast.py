@@ -88,6 +88,11 @@ class Forecast:
         return f"the whole study takes about {duration(self.seconds)} here ({listed}){memory}"
 
     @property
+    def text(self) -> str:
+        """Say it in one line, with advice where it is long."""
+        return self.sentence if self.advice is None else f"{self.sentence}; {self.advice}"
+
+    @property
     def advice(self) -> str | None:
         """Say how to make a long study shorter; None for one that is not long."""
         if self.seconds <= LONG:
@@ -155,12 +160,9 @@ def forecast(
     )
 
 
-def tell_forecast(made: Forecast) -> None:
-    """Log the forecast, and how to make it less where it is long."""
-    if made.advice is None:
-        logger.info("%s", made.sentence)
-    else:
-        logger.warning("%s; %s", made.sentence, made.advice)
+def tell(made: Forecast) -> None:
+    """Log the forecast; where it is long, as a warning."""
+    logger.log(logging.INFO if made.advice is None else logging.WARNING, "%s", made.text)
 
 
 def duration(seconds: float) -> str:

@@ -54,6 +54,7 @@ from chg.results import (
 )
 from chg.studies.fits import fit_initial, fit_pushed, logits_of_study
 from chg.studies.folder import StudyFolder
+from chg.studies.forecast import Forecast, forecast, tell
 from chg.studies.resumable import ResumableEvaluation
 from chg.studies.validation import at_retention, measure_effects
 from chg.studies.waves import StudyInputs
@@ -99,9 +100,7 @@ def study(
     """
     model = unwrap_model(model)
     config = config or StudyConfig(**settings)
-    if held_out is None:
-        data, held_out = split_held_out(data)
-    held_out = held_out.sample(config.eval_rows, config.seed)
+    data, held_out = _rows(data, held_out, config)
     with ExitStack() as stack:
         written = out is not None
         if out is None:
@@ -111,7 +110,37 @@ def study(
         inputs = StudyInputs(model, data, held_out, fill, config, folder, show_progress)
         rows = ResumableEvaluation(model, held_out, fill, config.batch_size, folder, show_progress)
         exists = find_head_sites(model).existing(config.unit)
+        if show_progress and not folder.finished:
+            tell(forecast(model, data, held_out, config, fill))
         return _Run(inputs, rows, exists).run(report=written)
+
+
+def plan(
+    model: AnyModel,
+    data: TokenData,
+    config: StudyConfig,
+    *,
+    held_out: TokenData | None = None,
+    reference: TokenData | None = None,
+) -> Forecast:
+    """Say how long a study would take here, and how much memory, from a few passes of it.
+
+    Raises:
+        ArchitectureError, ConfigError, DataError: as `study`, which says what the arguments are.
+    """
+    model = unwrap_model(model)
+    rows = _rows(data, held_out, config)
+    (data, held_out), fill = prepare(model, config, rows, reference)
+    return forecast(model, data, held_out, config, fill)
+
+
+def _rows(
+    data: TokenData, held_out: TokenData | None, config: StudyConfig
+) -> tuple[TokenData, TokenData]:
+    """Rows to fit on, and as many as are wanted to measure on."""
+    if held_out is None:
+        data, held_out = split_held_out(data)
+    return data, held_out.sample(config.eval_rows, config.seed)
 
 
 @dataclass
