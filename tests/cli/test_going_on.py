@@ -14,21 +14,8 @@ from chg.cli.study import own_settings
 from chg.selftest.planted import copy_rows, planted_model
 
 FLAGS = [
-    "--model",
-    "builtin:tiny",
-    "--dataset",
-    "builtin:copy",
-    "--seeds",
-    "1",
-    "--max_steps",
-    "4",
-    "--limit",
-    "48",
-    "--eval_rows",
-    "4",
-    "--check_seeds",
-    "0",
-    "--quiet",
+    *("--model", "builtin:tiny", "--dataset", "builtin:copy", "--limit", "48"),
+    *("--seeds", "1", "--max_steps", "4", "--eval_rows", "4", "--check_seeds", "0", "--quiet"),
 ]
 
 
