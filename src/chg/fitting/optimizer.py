@@ -128,7 +128,7 @@ class GateOptimizer:
             self._logits.clamp_(-LOGIT_BOUND, LOGIT_BOUND)
         apart = 1 if device.type == "cpu" else len(start)
         self._parts = [part.detach().requires_grad_() for part in self._logits.split(apart)]
-        """What Adam sees: views of the logits, which it moves in place."""
+        """Views of the logits, which Adam moves in place."""
         lambdas = options.lambdas
         if lambdas is None:
             lambdas = torch.full(start.shape[:1], config.lambda_reg)

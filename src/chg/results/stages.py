@@ -19,7 +19,7 @@ Stage = Literal["initial", "retention", "removal"]
 STAGES: tuple[Stage, ...] = ("initial", "retention", "removal")
 """G0, and G+ and G- fitted from it."""
 EARLIER = "earlier_"
-"""What the names of earlier logits begin with in a file."""
+"""Beginning of the names of earlier logits in a file."""
 
 
 @dataclass(frozen=True)

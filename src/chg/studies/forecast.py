@@ -1,9 +1,9 @@
 """Forecast of a study: how long it takes here, and how much memory, from a few timed passes.
 
-1. Fits: three updates of each phase with as many fits as share a pass, the first of them to warm
-   up, times the passes of an update and the updates.
+1. Fits: two updates of as many fits as share a pass in each phase, the first to warm up, times the
+   passes of an update and the updates.
 2. Measuring: a few gate matrices on a few held-out rows, times all of them.
-3. Ablation: a few heads, spread over all layers, on the same rows, times all heads.
+3. Ablation: a few heads, spread over all layers, on such rows, times all heads.
 
 Fits that settle stop earlier, so the time is about the longest that it can be.
 """
@@ -33,7 +33,7 @@ from chg.fitting import (
     update_batches,
 )
 from chg.gating import Reference
-from chg.results import SCORES
+from chg.results import SCORES, STAGES
 from chg.studies.fits import INITIAL_UPDATES
 from chg.studies.record import WATCHED_EVERY, WATCHED_ROWS
 from chg.studies.waves import fits_per_pass
@@ -42,10 +42,12 @@ logger = logging.getLogger(__name__)
 
 LONG = 6 * 3600.0
 """Seconds beyond which a study says how to make it shorter."""
-TIMED_UPDATES = 3
-TIMED_ROWS = 32
-"""Held-out rows that a few matrices are timed on; as many as are evaluated in one piece."""
-TIMED_MATRICES = 8
+TIMED_ROWS = (8, 32)
+"""Held-out rows that gate matrices are timed on, in a slow model and in a fast one."""
+FAST = 0.01
+"""Seconds of a row in a fast model."""
+TIMED_MATRICES = 4
+TIMED_HEADS = 16
 UPDATES_LOOKED_AT = 50
 """Updates whose rows stand for all."""
 SHORT = {"seeds": 3, "max_steps": 200, "eval_rows": 32}
@@ -131,31 +133,25 @@ def forecast(
     """
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
-    updates, kinds = total_updates(config, len(rows)), 2 * len(config.lambdas)
     with open_engine(model, reference=reference, recompute=config.recompute) as engine:
-        initial, pushed = (_seconds_of_update(engine, rows, config, n) for n in (1, kinds))
-        gates = torch.rand(TIMED_MATRICES, *engine.shape(config.unit))
-        exists = engine.exists(config.unit)
-        # Per gate matrix and held-out row, one at a time as fits are watched, and together.
-        alone = _seconds_of_rows(engine, held_out, gates[:1])
-        together = min(alone, _seconds_of_rows(engine, held_out, gates))
-        heads = _spread_heads(exists)
-        per_head = _seconds_of_rows(engine, held_out, _ablated(exists, heads))
-    watched = alone * min(WATCHED_ROWS, len(held_out)) / WATCHED_EVERY * config.seeds
+        took = _time_passes(engine, rows, held_out, config)
+        heads = int(engine.exists(config.unit).sum())
+    updates, measured = total_updates(config, len(rows)), len(held_out)
     few = min(updates, INITIAL_UPDATES)
-    fits = few * (initial + watched) + updates * (pushed + 2 * watched)
-    ablation = per_head * int(exists.sum()) * len(held_out)
-    passes = ESTIMATE_POINTS * len(held_out) / (config.batch_size * config.grad_accum_steps)
-    slopes = initial / config.seeds * passes
-    matrices = len(SCORES) * 2 * min(config.check_seeds, config.seeds)
-    toggled = matrices * min(config.check_points + 1, int(exists.sum()))
+    watched = took.alone * min(WATCHED_ROWS, measured) / WATCHED_EVERY * config.seeds
+    fits = few * (took.initial + watched) + updates * (took.pushed + 2 * watched)
+    ablation = took.ablated * heads * measured
+    batches = measured / (config.batch_size * config.grad_accum_steps)
+    slopes = took.initial / config.seeds * ESTIMATE_POINTS * batches
+    curves = len(SCORES) * 2 * min(config.check_seeds, config.seeds)
+    toggled = took.together * curves * min(config.check_points + 1, heads) * measured
     return Forecast(
         config=config,
         updates=updates,
         fits=fits,
-        measuring=together * 3 * config.seeds * len(held_out),
+        measuring=took.together * len(STAGES) * config.seeds * measured,
         ablation=ablation + slopes,
-        check=(together * toggled * len(held_out) + ablation) if config.check_seeds else 0.0,
+        check=toggled + ablation if config.check_seeds else 0.0,
         memory=_peak_memory(),
     )
 
@@ -176,23 +172,64 @@ def duration(seconds: float) -> str:
     return f"{hours:.1f} h" if hours < 10 else f"{hours:.0f} h"
 
 
-def _seconds_of_update(engine: Engine, rows: TokenData, config: StudyConfig, kinds: int) -> float:
-    """Time an update of so many fits of every seed."""
-    fits = kinds * config.seeds
-    updates = list(islice(update_batches(rows, config, UPDATES_LOOKED_AT), UPDATES_LOOKED_AT))
+@dataclass(frozen=True)
+class _Times:
+    """Seconds of parts of a study."""
+
+    initial: float
+    """An update of all G0."""
+    pushed: float
+    """An update of all G+ and G-."""
+    alone: float
+    """A held-out row under a gate matrix, as fits are watched."""
+    together: float
+    """The same among others."""
+    ablated: float
+    """The same with all gates open but one."""
+
+
+def _time_passes(
+    engine: Engine, rows: TokenData, held_out: TokenData, config: StudyConfig
+) -> _Times:
+    """Time a few passes of every kind, after some to warm up."""
+    exists = engine.exists(config.unit)
+    gates = torch.rand(TIMED_MATRICES, *exists.shape)
+    few = held_out.sample(TIMED_ROWS[0], 0)
+    _seconds_of_rows(engine, few.sample(1, 0), gates[:1])
+    alone = _seconds_of_rows(engine, few, gates[:1])
+    many = held_out.sample(TIMED_ROWS[alone < FAST], 0)
+    updates = {}
+    for fits in (config.seeds, 2 * len(config.lambdas) * config.seeds):
+        shared = min(fits, _fits_of_a_pass(engine, rows, config))
+        if shared not in updates:
+            updates[shared] = _seconds_of_update(engine, rows, config, shared) / shared
+        pushed = updates[shared] * fits
+    return _Times(
+        initial=next(iter(updates.values())) * config.seeds,
+        pushed=pushed,
+        alone=alone,
+        together=min(alone, _seconds_of_rows(engine, many, gates)),
+        ablated=_seconds_of_rows(engine, many, _ablated(exists)),
+    )
+
+
+def _fits_of_a_pass(engine: Engine, rows: TokenData, config: StudyConfig) -> int:
+    """Count the fits that share a pass over rows of the first update."""
+    (update,) = islice(update_batches(rows, config, 1), 1)
+    fill = max(1, engine.token_budget // max(part.tokens for part in update))
+    return fits_per_pass(config, engine.device) or fill
+
+
+def _seconds_of_update(engine: Engine, rows: TokenData, config: StudyConfig, fits: int) -> float:
+    """Time an update of some fits in one pass, scaled to the length of all rows."""
+    updates = list(update_batches(rows, config, UPDATES_LOOKED_AT))
     sizes = [sum(part.tokens for part in update) for update in updates]
-    fill = max(1, engine.token_budget // max(part.tokens for part in updates[0]))
-    together = min(fits, fits_per_pass(config, engine.device) or fill)
-    start = starting_logits(config, engine.shape(config.unit), together)
-    options = OptimizerOptions(fits_per_pass=together)
-    optimizer = GateOptimizer(engine, start, config, options)
+    start = starting_logits(config, engine.shape(config.unit), fits)
+    optimizer = GateOptimizer(engine, start, config, OptimizerOptions(fits_per_pass=fits))
     clock = _Clock(engine.device)
-    timed = updates[:TIMED_UPDATES]
-    optimizer.run(timed, len(timed), nll_loss(engine, rows.pad_id), clock)
-    measured = sizes[1:TIMED_UPDATES]
-    each = (clock.times[-1] - clock.times[0]) / len(measured)
-    scale = (sum(sizes) / len(sizes)) / (sum(measured) / len(measured))
-    return each * scale * fits / together
+    optimizer.run(updates[:2], 2, nll_loss(engine, rows.pad_id), clock)
+    first, second = clock.times
+    return (second - first) * sum(sizes) / len(sizes) / sizes[1]
 
 
 class _Clock:
@@ -207,28 +244,22 @@ class _Clock:
         self.times.append(time.perf_counter())
 
 
-def _seconds_of_rows(engine: Engine, held_out: TokenData, gates: Tensor) -> float:
-    """Time a gate matrix on a row, in the middle of others; after a run to warm up."""
-    rows = held_out.sample(TIMED_ROWS, 0)
-    for data in (rows.sample(min(2, len(rows)), 0), rows):
-        _wait_for(engine.device)
-        began = time.perf_counter()
-        evaluate_open(engine, data, list(gates), EvaluationOptions())
-        _wait_for(engine.device)
+def _seconds_of_rows(engine: Engine, rows: TokenData, gates: Tensor) -> float:
+    """Time gate matrices on rows; seconds of one of them on one."""
+    _wait_for(engine.device)
+    began = time.perf_counter()
+    evaluate_open(engine, rows, list(gates), EvaluationOptions())
+    _wait_for(engine.device)
     return (time.perf_counter() - began) / (len(gates) * len(rows))
 
 
-def _spread_heads(exists: Tensor) -> Tensor:
-    """Choose heads spread evenly over all layers, at least one of each."""
+def _ablated(exists: Tensor) -> Tensor:
+    """Make gate matrices with one head closed each, heads spread evenly over all layers."""
     heads = exists.nonzero()
-    wanted = min(len(heads), max(2 * TIMED_MATRICES, len(exists)))
-    return heads[torch.linspace(0, len(heads) - 1, wanted).round().long()]
-
-
-def _ablated(exists: Tensor, heads: Tensor) -> Tensor:
-    """Make a gate matrix per head with that head closed alone."""
-    gates = torch.ones(len(heads), *exists.shape)
-    gates[torch.arange(len(heads)), heads[:, 0], heads[:, 1]] = 0
+    wanted = min(len(heads), TIMED_HEADS)
+    layer, head = heads[torch.linspace(0, len(heads) - 1, wanted).round().long()].T
+    gates = torch.ones(wanted, *exists.shape)
+    gates[torch.arange(wanted), layer, head] = 0
     return gates
 
 

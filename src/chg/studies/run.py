@@ -82,7 +82,8 @@ def study(
         held_out: rows to measure on; the last tenth of `data` if not given.
         reference: rows that `ablation="mean"` is over, or that `"resample"` takes heads from.
         out: folder for everything; without one the study is only returned.
-        resume: go on with a study that was stopped, to the same numbers.
+        resume: go on with a study that was stopped, to the same numbers, or with any study to more
+            `max_steps` or `seeds`.
         command: how it was called, kept in the manifest for `chg validate`.
         show_progress: progress bars, on a terminal.
         settings: fields of `StudyConfig`.
