@@ -26,6 +26,8 @@ if TYPE_CHECKING:  # a verb proves that it can write before it loads torch
 
 MANIFEST = "manifest.json"
 """File by which a study's folder is known."""
+CONFIG = "config.yaml"
+"""File of its settings, as `chg study --config` reads them."""
 
 LONGEST_PART = 120
 """Bytes of what a text adds to a file's name at most (`name_part`); a name may have 255."""

@@ -15,6 +15,7 @@ from chg.errors import ResultsError
 from chg.results.agreement import Agreement
 from chg.results.causal import CausalCurve, Checks, Correlation, GroupEffect, read_checks
 from chg.results.competence import Competence
+from chg.results.convergence import Convergence
 from chg.results.redundancy import RedundantPair
 from chg.results.stages import STAGES, LogitsOfStudy
 from chg.results.study_files import read_heads, read_manifest, read_metrics
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from typing_extensions import Self
 
-CONFIG = "config.yaml"
 GATES = "gates.safetensors"
 METRICS = "metrics.jsonl"
 HEADS = "heads.parquet"
@@ -129,6 +129,11 @@ class StudyResults:
     def unit(self) -> Unit:
         """Unit that has a gate: a query head, or a key-value group of query heads."""
         return "kv_group" if self.manifest.get("unit") == "kv_group" else "head"
+
+    @property
+    def convergence(self) -> Convergence:
+        """Motion of every fit over the last fifth of its updates."""
+        return Convergence.from_json(self.manifest.get("convergence"))
 
     def gates(self, stage: Stage) -> NDArray[np.float64]:
         """Gates of a stage in [0, 1], `[seed, layer, head]`; NaN where there is no head."""

@@ -48,14 +48,17 @@ from chg.results import (
     heads_table,
     lambda_range,
     origin,
+    read_convergence,
     read_path,
     read_scores,
     write_checks,
 )
-from chg.studies.fits import StudyInputs, fit_initial, fit_pushed, logits_of_study
+from chg.studies.fits import fit_initial, fit_pushed, logits_of_study
 from chg.studies.folder import StudyFolder, title_of
+from chg.studies.forecast import Forecast, forecast, tell
 from chg.studies.proofs import Prover
 from chg.studies.resumable import ResumableEvaluation
+from chg.studies.waves import StudyInputs
 
 logger = logging.getLogger(__name__)
 
@@ -86,7 +89,8 @@ def study(
         out: folder for everything; without one the study is only returned.
         title: what the study is called in pictures and the page; model and data if not given. One
             that is resumed can be called something else.
-        resume: go on with a study that was stopped, to the same numbers.
+        resume: go on with a study that was stopped, to the same numbers, or with any study to more
+            `max_steps` or `seeds`.
         command: how it was called, kept in the manifest for `chg validate`.
         show_progress: progress bars, on a terminal.
         settings: fields of `StudyConfig`.
@@ -104,9 +108,7 @@ def study(
     """
     model = unwrap_model(model)
     config = config or StudyConfig(**settings)
-    if held_out is None:
-        data, held_out = split_held_out(data)
-    held_out = held_out.sample(config.eval_rows, config.seed)
+    data, held_out = _rows(data, held_out, config)
     with ExitStack() as stack:
         written = out is not None
         if out is None:
@@ -122,6 +124,8 @@ def study(
             return _retitled(folder)
         able = competence(model, held_out, batch_size=config.batch_size)
         logger.log(logging.INFO if able.does_task else logging.WARNING, able.sentence)
+        if show_progress:
+            tell(forecast(model, data, held_out, config, fill))
         return _Run(inputs, rows, exists, able).run(report=written)
 
 
@@ -133,6 +137,34 @@ def _retitled(folder: StudyFolder) -> Study:
         save_study(study, folder.path)
         folder.finish(study.manifest)
     return study
+
+
+def plan(
+    model: AnyModel,
+    data: TokenData,
+    config: StudyConfig,
+    *,
+    held_out: TokenData | None = None,
+    reference: TokenData | None = None,
+) -> Forecast:
+    """Say how long a study would take here, and how much memory, from a few passes of it.
+
+    Raises:
+        ArchitectureError, ConfigError, DataError: as `study`, which says what the arguments are.
+    """
+    model = unwrap_model(model)
+    rows = _rows(data, held_out, config)
+    (data, held_out), fill = prepare(model, config, rows, reference)
+    return forecast(model, data, held_out, config, fill)
+
+
+def _rows(
+    data: TokenData, held_out: TokenData | None, config: StudyConfig
+) -> tuple[TokenData, TokenData]:
+    """Rows to fit on, and as many as are wanted to measure on."""
+    if held_out is None:
+        data, held_out = split_held_out(data)
+    return data, held_out.sample(config.eval_rows, config.seed)
 
 
 @dataclass
@@ -174,6 +206,7 @@ class _Run:
         manifest = {
             **folder.manifest,
             "competence": self.competence.as_dict(),
+            "convergence": read_convergence(logits, self.config).to_json(),
             "times": self.times,
             "figures": metrics,
         }
