@@ -26,7 +26,7 @@ SOURCES := $(shell find src -type f -not -name '*.pyc')
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo -n)
 APT := $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get -q
 
-.PHONY: demo test lint types docs package oldest pythons unit chromium clean
+.PHONY: demo test lint types docs package oldest pythons unit fuzz chromium clean
 
 demo: $(VENV)/.installed
 	$(BIN)/chg demo
@@ -55,6 +55,10 @@ pythons: dist/.built
 
 oldest: $(OLDEST)/.installed
 	$(OLDEST)/bin/python -m pytest -n 2 $(OLDEST_TESTS)
+
+# Damaged files and failing machines, from where the last campaign ended: FUZZ_MINUTES=60 make fuzz
+fuzz: $(VENV)/.installed-dev
+	PYTHONPATH=tests HF_HUB_OFFLINE=1 $(BIN)/python -W ignore -m support.fuzz fuzz-results
 
 unit: $(VENV)/.installed-dev chromium
 	$(BIN)/python -m pytest -n 2

@@ -127,19 +127,21 @@ with atomic_path(sys.argv[1]) as temporary:
 def test_what_a_killed_run_leaves_is_swept_and_what_a_living_one_writes_is_not(
     tmp_path: Path,
 ) -> None:
+    others = tmp_path / ".mine.partial"
+    others.mkdir()
     command = [sys.executable, "-c", HALF_WAY, str(tmp_path / "results.json")]
     process = subprocess.Popen(command, stdout=subprocess.PIPE)
     try:
         assert process.stdout is not None
         process.stdout.readline()
         ensure_folder(tmp_path)
-        (left,) = tmp_path.iterdir()
-        assert left.name.startswith(".")
+        (left,) = set(tmp_path.iterdir()) - {others}
+        assert left.name.startswith(".chg-")
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait()
     ensure_folder(tmp_path)
-    assert not list(tmp_path.iterdir())
+    assert list(tmp_path.iterdir()) == [others]
 
 
 def test_every_task_has_a_name_of_its_own_that_fits() -> None:

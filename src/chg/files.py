@@ -32,8 +32,8 @@ CONFIG = "config.yaml"
 LONGEST_PART = 120
 """Bytes of what a text adds to a file's name at most (`name_part`); a name may have 255."""
 
-PARTIAL = ".partial"
-"""End of the name of a folder with a file that is being written."""
+PARTIAL = (".chg-", ".partial")
+"""Beginning and end of the name of a folder with a file that is being written."""
 
 
 def short_name(name: str) -> str:
@@ -164,7 +164,7 @@ def _output_errors(path: Path) -> Iterator[None]:
 @contextlib.contextmanager
 def _own_folder(parent: Path) -> Iterator[Path]:
     """A new folder for one file, locked while its writer lives."""
-    folder = Path(tempfile.mkdtemp(prefix=".", suffix=PARTIAL, dir=parent))
+    folder = Path(tempfile.mkdtemp(prefix=PARTIAL[0], suffix=PARTIAL[1], dir=parent))
     try:
         with _locked(folder) as locked:
             if locked and folder.exists():
@@ -179,7 +179,7 @@ def _own_folder(parent: Path) -> Iterator[Path]:
 
 def sweep(folder: Path) -> None:
     """Remove temporary files that killed runs left in a folder; those of a living one stay."""
-    for left in folder.glob(f".*{PARTIAL}"):
+    for left in folder.glob("*".join(PARTIAL)):
         # Another's folder may be locked, forbidden or gone by now.
         with contextlib.suppress(OSError), _locked(left) as locked:
             if locked:

@@ -168,8 +168,10 @@ def test_bad_files(tmp_path: Path, tokenizer) -> None:  # type: ignore[no-untype
         load_data(str(tmp_path / "one.txt"), tokenizer)
     with pytest.raises(DataError, match="is empty"):
         load_prompts(tmp_path / "empty.txt", tokenizer)
-    with pytest.raises(DataError, match="cannot be read"):
-        load_prompts(tmp_path / "missing.txt", tokenizer)
+    os.mkfifo(tmp_path / "pipe.txt")
+    for name in ("missing.txt", "pipe.txt"):
+        with pytest.raises(DataError, match="cannot be read"):
+            load_prompts(tmp_path / name, tokenizer)
 
 
 ROW = json.dumps({"text": "one two three"}).encode()

@@ -60,16 +60,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not isinstance(error, ChgError | OSError):
             raise
         name = "chg" if verb.startswith("-") else f"chg {verb}"
-        print(f"{name}: {_in_one_line(error)}", file=sys.stderr)  # noqa: T201
+        print(f"{name}: {_in_one_line(error, verb)}", file=sys.stderr)  # noqa: T201
         return USAGE_EXIT
 
 
-def _in_one_line(error: ChgError | OSError) -> str:
+def _in_one_line(error: ChgError | OSError, verb: str) -> str:
     """A line for an error that is not the program's: of the input, or of the machine."""
     if isinstance(error, ChgError):
         return str(error)
     where = f" ({error.filename})" if error.filename else ""
-    return one_line(f"{reason(error)}{where}; nothing was finished, run it again when it is mended")
+    again = "--resume goes on" if verb == "study" else "run it again"
+    return one_line(f"{reason(error)}{where}; {again} when that is mended")
 
 
 def _run(verb: str, rest: list[str]) -> int:

@@ -14,7 +14,8 @@ import numpy as np
 
 from chg.config import DataConfig
 from chg.data.sources import SplitNotFoundError, read_rows, resolve_split
-from chg.errors import DataError
+from chg.errors import DataError, reason
+from chg.files import read_text
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -85,9 +86,9 @@ def open_prompts(path: str | Path, *, max_length: int = 512) -> RawRows:
     """
     path = Path(path)
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = read_text(path).splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"prompts file {path} cannot be read: {error}") from error
+        raise DataError(f"prompts file {path} cannot be read: {reason(error)}") from error
     prompts = [line for line in lines if line.strip()]
     if not prompts:
         raise DataError(f"prompts file {path} is empty; write one prompt per line")

@@ -1,0 +1,1 @@
+"""The campaign against damaged files and machines that fail: `make fuzz`."""
