@@ -170,10 +170,11 @@ def _decoys(seed: int) -> tuple[int, int]:
 
 
 def _study(model: Any, data: TokenData, seed: int) -> Study:
-    return chg.study(
+    found: Study = chg.study(
         model, data, seeds=3, seed=seed, max_steps=150, eval_rows=64, check_seeds=0,
         show_progress=False,
     )  # fmt: skip
+    return found
 
 
 def planted(studies: int) -> None:

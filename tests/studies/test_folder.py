@@ -29,7 +29,7 @@ def folder(tmp_path: Path) -> StudyFolder:
 
 
 def _aside(folder: StudyFolder, name: str) -> Path:
-    return folder.path / "unfinished" / f"{name}.safetensors"
+    return folder.path / "continue" / f"{name}.safetensors"
 
 
 def test_what_is_put_aside_reads_back(folder: StudyFolder) -> None:
@@ -90,7 +90,7 @@ def test_one_run_at_a_time(folder: StudyFolder) -> None:
         assert folder.kept("ablation") is not None
     with StudyFolder(folder.path, MANIFEST, resume=True) as again:
         again.finish(MANIFEST)
-    assert {path.name for path in folder.path.iterdir()} == {"manifest.json", "config.yaml"}
+    assert {path.name for path in folder.path.iterdir()} == {"manifest.json", "config.yaml", "continue"}
     assert StudyFolder(folder.path, MANIFEST, resume=True).finished
 
 
