@@ -54,7 +54,7 @@ def test_bad_input_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFix
     for arguments, message in (
         (["study", "--out", str(tmp_path / "full")], "never overwritten"),
         (["validate", str(tmp_path / "none")], "holds no study"),
-        (["validate", str(tmp_path / "none"), "--points", "0"], "above 0"),
+        (["validate", str(tmp_path / "none"), "--points", "0"], "greater than 0"),
     ):
         assert main(arguments) == 2
         error = capsys.readouterr().err.strip()

@@ -69,7 +69,9 @@ def test_a_study_says_it_before_it_begins(caplog: pytest.LogCaptureFixture) -> N
     small: dict[str, Any] = {"seeds": 1, "max_steps": 3, "eval_rows": 4, "check_seeds": 0}
     with caplog.at_level(logging.INFO, logger="chg"):
         told = study(planted_model(), copy_rows(32), **small)
-    assert caplog.records[0].message.startswith("the whole study takes about")
+    said = [record.message for record in caplog.records]
+    assert said[0].startswith("The model does not do this task")
+    assert said[1].startswith("the whole study takes about")
     silent = study(planted_model(), copy_rows(32), show_progress=False, **small)
     for stage, logits in silent.logits.items():
         assert torch.equal(torch.from_numpy(told.logits[stage]), torch.from_numpy(logits))
