@@ -26,6 +26,8 @@ if TYPE_CHECKING:  # a verb proves that it can write before it loads torch
 
 MANIFEST = "manifest.json"
 """File by which a study's folder is known."""
+CONFIG = "config.yaml"
+"""File of its settings, as `chg study --config` reads them."""
 
 LONGEST_PART = 120
 """Bytes of what a text adds to a file's name at most (`name_part`); a name may have 255."""
@@ -45,6 +47,11 @@ def short_name(name: str) -> str:
     if not plainly and not os.path.exists(path):
         return name
     return (PureWindowsPath(path).name or Path(path).resolve().name) + split  # either slash
+
+
+def counted(number: int, word: str) -> str:
+    """A number and what it counts: `1 seed`, `2 seeds`."""
+    return f"{number} {word}{'' if number == 1 else 's'}"
 
 
 def ensure_writable(path: str | Path) -> Path:

@@ -29,7 +29,7 @@ def test_a_killed_process_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         [sys.executable, "-m", "chg", *command, str(tmp_path / "killed")],
         env={**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
     )
-    checkpoint = tmp_path / "killed" / "unfinished" / "pushed.safetensors"
+    checkpoint = tmp_path / "killed" / "continue" / "pushed.42.43.safetensors"
     deadline = time.monotonic() + 120
     while not checkpoint.exists() and time.monotonic() < deadline:
         time.sleep(0.01)

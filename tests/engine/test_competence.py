@@ -60,7 +60,7 @@ def test_a_model_that_does_the_task() -> None:
     model, data = planted_model({**HELPFUL}), copy_rows(64, 3)
     found = competence(model, data)
     assert found.does_task
-    assert found.sentence.startswith("The model does this task: 100% of 64 held-out rows right")
+    assert found.sentence.startswith("The model does this task: 100% of 64 rows right")
     assert found.nll == pytest.approx(chg.evaluate(model, data).nll)
     _, exchanged = exchange_prompts(data)
     assert found.exchanged_nll == pytest.approx(chg.evaluate(model, exchanged).nll)

@@ -52,6 +52,27 @@ def test_fits_together_equal_each_alone(per_pass: int | None) -> None:
             assert float(many.losses[i]) == pytest.approx(float(one.losses[0]), abs=1e-5)
 
 
+def _ends(updates: list[Update]) -> list[int]:
+    """The last update of every fit."""
+    losses = torch.stack([update.losses for update in updates])
+    return [int(ran.nonzero()[-1]) + 1 for ran in ~losses.isnan().T]
+
+
+@pytest.mark.parametrize("total", [1, 2, 30, 500])
+def test_updates_before_the_fall_do_not_depend_on_their_number(total: int) -> None:
+    schedule = Schedule(0.05, 0.2, fall=0.4)
+    longer = total + 7
+    assert schedule.before_fall(total) <= schedule.before_fall(longer)
+    before = range(1, schedule.before_fall(total) + 1)
+    assert {schedule.at(step, total) for step in before} == {0.05}
+    rates = [schedule.at(step, longer) for step in range(1, longer + 1)]
+    assert rates == sorted(rates, reverse=True)
+    assert rates[-1] == pytest.approx(0.01)
+    linear = Schedule(0.05, 0.2)
+    assert linear.at(1, longer) == 0.05
+    assert linear.at(longer, longer) == pytest.approx(0.01)
+
+
 def test_a_settled_fit_stops_alone_and_keeps_its_gates() -> None:
     """The strongest pull closes all gates of a model that needs none; the others go on."""
     model, data = planted_model({}), copy_rows(64)
@@ -65,6 +86,9 @@ def test_a_settled_fit_stops_alone_and_keeps_its_gates() -> None:
             optimizer = GateOptimizer(engine, start, FitConfig(), options)
             loss = nll_loss(engine, data.pad_id)
             optimizer.run(update_batches(data, FitConfig(), total), total, loss, seen.append)
+            for fit, end in enumerate(_ends(seen)):
+                earlier = seen[end * 4 // 5 - 1].logits[fit]
+                assert torch.equal(optimizer.earlier_logits()[fit], earlier)
         ends.append((optimizer.logits_of_heads(), seen))
     (settled, few), (full, _) = ends
     losses = torch.stack([update.losses for update in few])

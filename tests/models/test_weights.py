@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import accelerate
@@ -12,10 +14,21 @@ from torch import Tensor, nn
 from torch.testing._internal.two_tensor import TwoTensor
 
 import chg
+from chg.config.model import ModelConfig
+from chg.errors import ModelError
 from chg.models.describe import describe_model
-from chg.models.weights import describe_weights, hash_weights, quantization, weights_difference
+from chg.models.loading import load_without_weights
+from chg.models.weights import (
+    count_weights,
+    describe_weights,
+    hash_weights,
+    quantization,
+    weights_difference,
+)
 from support.gates import logits, tokens
 from support.tiny_models import make_model
+
+BUILTIN = files("chg.builtin") / "tiny"
 
 
 def with_adapter(model: nn.Module, name: str = "default", seed: int = 1) -> Any:
@@ -121,6 +134,7 @@ def test_codes_of_four_bits_may_be_arranged_anew() -> None:
     for arranged in (codes, codes.flip(0).view(4, 4), codes + 1):
         model.weight = Packed.of(arranged)
         found.append(hash_weights(model))
+    assert count_weights(model.weight) == 32, "two to a byte"
     assert found[0] == found[1]
     assert found[0] != found[2]
 
@@ -137,6 +151,30 @@ def test_weights_kept_elsewhere_or_in_parts_are_hashed_too() -> None:
     before = hash_weights(pairs)
     pairs.weight = nn.Parameter(TwoTensor(torch.ones(2, 2), torch.ones(2, 2)))
     assert hash_weights(pairs) != before
+
+
+def test_a_folder_with_an_adapter_loads_with_its_base(tmp_path: Path) -> None:
+    base, _ = chg.load_model("builtin:tiny")
+    adapted = with_adapter(base)
+    adapted.peft_config["default"].base_model_name_or_path = str(BUILTIN)
+    adapted.save_pretrained(tmp_path / "adapter")
+    model, tokenizer = chg.load_model(str(tmp_path / "adapter"))
+    assert describe_model(model)["adapters"] == ["default"]
+    assert len(tokenizer("hot : cold")["input_ids"]) > 1
+    with torch.no_grad():
+        assert torch.allclose(model(tokens()).logits, adapted(tokens()).logits, atol=1e-5)
+        assert not torch.allclose(model(tokens()).logits, base(tokens()).logits, atol=1e-2)
+    described = load_without_weights(ModelConfig(model=str(tmp_path / "adapter")))
+    assert chg.find_head_sites(described).shape == (4, 8)
+
+
+def test_an_adapter_without_peft_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "adapter_config.json").write_text("{}")
+    monkeypatch.setattr("chg.models.loading.find_spec", lambda _: None)
+    with pytest.raises(ModelError, match="pip install peft"):
+        chg.load_model(str(tmp_path))
 
 
 def test_hashing_leaves_the_model_as_it_is() -> None:

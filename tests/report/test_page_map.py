@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 
 import numpy as np
 from matplotlib.image import imread
+from playwright.sync_api import expect
 
 from chg.report import Study
 from chg.report.page import save_page
@@ -122,7 +124,7 @@ def test_the_address_says_what_is_shown(opened: Open) -> None:
     for head in ("L1H2", "L3H7"):
         page.click(f"[data-head={head}]")
     page.hover("[data-head=L0H4]")
-    page.wait_for_function("location.hash.includes('L0H4')")
+    page.wait_for_url(re.compile("L0H4"))
     fragment = page.evaluate("location.hash.slice(1)")
     assert fragment == "view=removal&seed=1&pins=L1H2,L3H7&head=L0H4"
     other = opened(fragment=fragment)
@@ -132,7 +134,7 @@ def test_the_address_says_what_is_shown(opened: Open) -> None:
     assert other.locator(".cursor").count() == 1
     assert fill(other, "L1H2") == fill(page, "L1H2")
     other.evaluate("location.hash = 'view=ablation&pins=L0H0'")
-    other.wait_for_function("document.querySelectorAll('.pin').length === 1")
+    expect(other.locator(".pin")).to_have_count(1)
     assert other.locator("#views input:checked").get_attribute("value") == "ablation"
 
 

@@ -30,6 +30,15 @@ def test_every_figure_as_png_and_pdf(tmp_path: Path) -> None:
     assert len(list((tmp_path / "figures").iterdir())) == len(written)
 
 
+def test_pictures_are_the_same_bytes_each_time(tmp_path: Path) -> None:
+    for folder in ("once", "again"):
+        save_figures(example_study(), tmp_path / folder, only=("roles",))
+    for ending in ("png", "pdf"):
+        once, again = ((tmp_path / f / f"roles.{ending}").read_bytes() for f in ("once", "again"))
+        assert once == again
+        assert b"CreationDate" not in once
+
+
 def test_figures_without_their_subject_are_left_out(tmp_path: Path) -> None:
     study = example_study(2, 3, 1)
     bare = dataclasses.replace(study, checks=(), metrics=study.metrics.iloc[:0], manifest={})

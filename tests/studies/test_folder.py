@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import signal
 import subprocess
@@ -12,10 +13,10 @@ from typing import Any
 import pytest
 import torch
 
-from chg.errors import OutputError
+from chg.errors import OutputError, ResultsError
 from chg.studies.folder import StudyFolder
 
-MANIFEST: dict[str, Any] = {"command": None, "configuration": {}}
+MANIFEST: dict[str, Any] = {"command": None, "configuration": {}, "seeds": [42]}
 KEPT = ("initial_done", "pushed_done", "ablation", "check_facilitation")
 
 
@@ -60,9 +61,9 @@ def test_no_byte_of_what_was_put_aside_changes_unseen(folder: StudyFolder) -> No
 @pytest.mark.parametrize(
     ("damaged", "left", "place"),
     [
-        ("initial_done", set(), "from the start"),
-        ("pushed_done", {"initial_done"}, "from the end of G0"),
-        ("ablation", set(KEPT) - {"ablation"}, "from where ablation begins"),
+        ("initial_done", set(), "from the stage G0"),
+        ("pushed_done", {"initial_done"}, "from the stage G+ and G-"),
+        ("ablation", set(KEPT) - {"ablation"}, "from the stage ablation"),
     ],
 )
 def test_what_came_after_damage_is_done_again(
@@ -104,3 +105,15 @@ def test_a_killed_run_leaves_no_lock(tmp_path: Path) -> None:
     assert (tmp_path / "run" / ".lock").exists()
     with StudyFolder(tmp_path / "run", MANIFEST, resume=True) as again:
         assert not again.finished
+
+
+def test_a_damaged_manifest_is_named(folder: StudyFolder) -> None:
+    path = folder.path / "manifest.json"
+    content = json.loads(path.read_text())
+    folder.__exit__()
+    kept = []
+    for name, wrong in (("model", []), ("configuration", None), ("seeds", "42"), ("data", 1)):
+        path.write_text(json.dumps({**content, name: wrong}))
+        with pytest.raises(ResultsError, match=rf"manifest\.json is not .*: {name} is ") as caught:
+            StudyFolder(folder.path, MANIFEST, resume=True)
+        kept.append(caught)  # and in it the traceback, which must not keep the lock

@@ -78,7 +78,9 @@ def run(command: Command) -> None:
     model, tokenizer = load_checked_model(command.model, gates)
     inputs = opened.tokenize(model, tokenizer)
     from chg.ablation import ablate_heads
+    from chg.cli.competence import say_competence
 
+    able = say_competence(model, inputs.data, batch_size=command.ablation.batch_size)
     result = ablate_heads(
         model,
         inputs.data,
@@ -87,7 +89,7 @@ def run(command: Command) -> None:
         reference=inputs.reference,
         show_progress=not command.output.quiet,
     )
-    metadata = {**result.metadata, "configuration": flat_settings(command)}
+    metadata = {**result.metadata, "configuration": flat_settings(command), "competence": able}
     replace(result, metadata=metadata).save(out)
     _print(result)
     say(f"wrote {out}")

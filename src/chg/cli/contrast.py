@@ -174,9 +174,12 @@ def _open_sides(command: Command) -> list[OpenedInputs]:
 def _fit_two_sets(
     command: Command, opened: list[OpenedInputs], model: Any, tokenizer: Any
 ) -> ContrastResult:
+    from chg.cli.competence import say_competence
     from chg.fitting import fit_contrastive
 
     retain, forget = (side.tokenize(model, tokenizer) for side in opened)
+    for name, side in (("retain", retain), ("forget", forget)):
+        say_competence(model, side.held_out, batch_size=command.fit.batch_size, side=name)
     return fit_contrastive(
         model,
         retain.data,
@@ -214,12 +217,16 @@ def _fit_tuples(
     command: Command, opened: OpenedTuples, model: Any, tokenizer: Any
 ) -> Iterator[ContrastResult]:
     """A result for each task held out, as it comes."""
+    from chg.cli.competence import say_competence
     from chg.fitting import fit_matched
 
     # All of them before the first fit, so that what cannot be held out is refused at once.
     for split in list(_splits(command, opened, model, tokenizer)):
         if split.task is not None:
             logger.info("fitting without task %s", split.task)
+        held_out = split.held_out
+        for name, rows in (("retain", held_out.retain), ("forget", held_out.forget)):
+            say_competence(model, rows, batch_size=command.fit.batch_size, side=name)
         yield fit_matched(model, split, command.fit, show_progress=not command.output.quiet)
 
 

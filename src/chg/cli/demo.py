@@ -21,7 +21,6 @@ EXAMPLES = """\
 SEEDS = 5
 UPDATES = 300
 EVALUATION_ROWS = 128
-SHOWN = 6
 
 
 @dataclass(frozen=True)
@@ -48,6 +47,7 @@ def run(command: Command) -> None:
     """Study, and say what was found."""
     from chg.cli.inputs import load_checked_model
     from chg.cli.parsing import flat_settings
+    from chg.cli.study import print_findings
     from chg.cli.study_command import StudyCommand, StudyOutput, describe_folder
     from chg.config import DataConfig, ModelConfig, StudyConfig
     from chg.studies import study
@@ -81,8 +81,8 @@ def run(command: Command) -> None:
         show_progress=not settings.quiet,
     )
     say(_fits(finished))
-    say(_findings(finished))
-    say(_proof(model, held_out, finished))
+    say("\nWhat was found")
+    print_findings(finished)
     say(describe_folder(folder.resolve()))
 
 
@@ -115,54 +115,4 @@ def _fits(finished: Study) -> str:
         lines.append(
             f"  {nll:.3f} with gates {name.phrase}, {share:.0%} of the answer tokens right"
         )
-    return "\n".join(lines)
-
-
-def _findings(finished: Study) -> str:
-    """The heads of every role, in sentences."""
-    table = finished.heads.sort_values("ablation_score")
-    lines = [
-        f"\nWhat was found about the {len(table)} heads, in {len(finished.seeds)} fits of each"
-    ]
-    meanings = {
-        "facilitating": "open even when pushed closed: the task needs it",
-        "irrelevant": "goes wherever it is pushed: the task does not need it",
-        "interfering": "closed even when pushed open: it is in the way",
-        "undecided": "a gate stays in between, or the fits disagree",
-    }
-    for role, meaning in meanings.items():
-        chosen = table[table.role == role]
-        names = ", ".join(finished.name(r.layer, r.head) for r in chosen.head(SHOWN).itertuples())
-        more = f" and {len(chosen) - SHOWN} more" if len(chosen) > SHOWN else ""
-        listed = f"\n{'':19}{names}{more}" if names else ""
-        lines.append(f"  {len(chosen):2d} {role:<12}  {meaning}{listed}")
-    return "\n".join(lines)
-
-
-def _proof(model: Any, held_out: Any, finished: Study) -> str:
-    """Ablation of one head, and of whole roles at once, in sentences."""
-    import torch
-
-    from chg.engine import evaluate_gates
-    from chg.models import gate_shape
-
-    worst = finished.heads.sort_values("ablation_score").iloc[0]
-    lines = [
-        "\nAblation proves it",
-        f"  Without {finished.name(worst.layer, worst['head'])} alone, the mean log-probability of "
-        f"the answers falls by {-worst.ablation_score:.2f} nats per token.",
-    ]
-    matrices = [torch.ones(gate_shape(model))]
-    for role in ("irrelevant", "facilitating"):
-        heads = finished.heads[finished.heads.role == role]
-        closed = matrices[0].clone()
-        closed[heads.layer.tolist(), heads["head"].tolist()] = 0.0
-        matrices.append(closed)
-    untouched, *without = evaluate_gates(model, held_out, matrices, batch_size=EVALUATION_ROWS)
-    for role, scores in zip(("irrelevant", "facilitating"), without, strict=True):
-        lines.append(
-            f"  Without all {role} heads together, {scores.accuracy:.0%} of the answer tokens are "
-            f"right ({untouched.accuracy:.0%} with all heads)."
-        )
-    lines += [f"  {curve.score}: {curve.verdict}." for curve in finished.checks]
     return "\n".join(lines)

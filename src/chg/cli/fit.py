@@ -76,8 +76,13 @@ def run(command: Command) -> None:
         held_out=command.fit.eval_rows,
     )
     model, tokenizer = load_checked_model(command.model, init)
-    result = _fit(command, model, opened.tokenize(model, tokenizer), init)
-    metadata = {**result.gates.metadata, "configuration": flat_settings(command)}
+    from chg.cli.competence import say_competence
+
+    inputs = opened.tokenize(model, tokenizer)
+    able = say_competence(model, inputs.held_out, batch_size=command.fit.batch_size)
+    result = _fit(command, model, inputs, init)
+    settings = flat_settings(command)
+    metadata = {**result.gates.metadata, "configuration": settings, "competence": able}
     replace(result.gates, metadata=metadata).save(out)
     _print(result, command)
 

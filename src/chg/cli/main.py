@@ -85,6 +85,8 @@ def _run(verb: str, rest: list[str]) -> int:
     positional = getattr(module, "POSITIONAL", None)
     if positional and rest and not rest[0].startswith("-"):
         rest = [f"--{positional}", *rest]
+    if hasattr(module, "own_settings"):
+        rest = module.own_settings(rest)
     command = parse_command(module.Command, rest, verb, module.EXAMPLES)
     _set_up(quiet=command.output.quiet)
     code: int | None = module.run(command)

@@ -48,7 +48,7 @@ def parse_command(
     """
     import tyro
 
-    path = _config_file(arguments)
+    path = value_of(arguments, "--config")
     arguments = [*_from_yaml(command, path, arguments), *arguments]
     _require_text(arguments)
     doc = inspect.getdoc(command)
@@ -93,6 +93,18 @@ def print_completion(commands: Mapping[str, type], shell: str) -> None:
         )
 
 
+def value_of(arguments: Sequence[str], flag: str) -> str | None:
+    """Value that a flag has on a command line, before it is parsed; None where it is not given."""
+    for i, argument in enumerate(arguments):
+        name, equals, value = argument.partition("=")
+        if name == flag:
+            if equals:
+                return value
+            if i + 1 < len(arguments):
+                return arguments[i + 1]
+    return None
+
+
 def flat_settings(command: Any) -> dict[str, Any]:
     """All flags of a parsed command with their values, as a YAML file would give them."""
     settings: dict[str, Any] = {}
@@ -100,17 +112,6 @@ def flat_settings(command: Any) -> dict[str, Any]:
         settings.update(dataclasses.asdict(getattr(command, section.name)))
     settings.pop("config", None)
     return settings
-
-
-def _config_file(arguments: Sequence[str]) -> str | None:
-    for i, argument in enumerate(arguments):
-        name, equals, value = argument.partition("=")
-        if name == "--config":
-            if equals:
-                return value
-            if i + 1 < len(arguments):
-                return arguments[i + 1]
-    return None
 
 
 def _from_yaml(command: type, path: str | None, arguments: Sequence[str]) -> list[str]:

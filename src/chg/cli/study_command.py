@@ -16,8 +16,13 @@ class StudyOutput(Output):
 
     out: str = "runs/study"
     """Folder for gates, metrics, tables and the report; an existing one is never overwritten."""
+    title: str | None = None
+    """Name of the study in pictures and the page; model and data if not given."""
     resume: bool = False
-    """Go on with the study in --out that was stopped, to the same numbers."""
+    """Go on with the study in --out, with the settings that it has: one that was stopped, to the
+    same numbers, or a finished one to more --max_steps or --seeds."""
+    plan: bool = False
+    """Say how long the study would take and how much memory, and write nothing."""
 
 
 @dataclass(frozen=True)
@@ -54,5 +59,6 @@ def describe_folder(folder: str | Path) -> str:
         "  gates.safetensors  logits of every seed and stage\n"
         "  figures            every picture as PNG and PDF\n"
         "  manifest.json      what was run; metrics.jsonl every update; checks.json the check\n"
-        "  config.yaml        every setting; chg study --config repeats it"
+        "  config.yaml        every setting; chg study --config repeats it\n"
+        "  continue           what --resume --max_steps and --seeds go on from; may be deleted"
     )

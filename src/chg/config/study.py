@@ -60,14 +60,14 @@ class StudyConfig(OptimizerConfig):
     epochs: int = 3
     """Passes over the rows in each stage, with --max_steps None."""
     max_steps: int | None = 500
-    """Updates of each stage at most."""
+    """Updates of each stage at most; of G0 never more than 500."""
     batch_size: int = 16
     """Rows per update; every seed sees the same ones."""
     early_stop: bool = True
     """Stop a fit when none of its gates has moved by 0.02 in 50 updates."""
     seeds_per_batch: int | None = None
-    """Gate matrices that share a forward pass; as many as are useful and memory holds if not
-    given."""
+    """Gate matrices that share a forward pass; if not given, 1 on a CPU, elsewhere as many as are
+    useful and memory holds."""
     checkpoint_every: int = 25
     """Updates between checkpoints; a killed run loses no more."""
     eval_rows: int = 128

@@ -56,7 +56,6 @@ def _as_dataset(given: Any) -> Dataset:
         DataError: they are of no kind that is read, or a column holds values of several kinds.
     """
     import pandas as pd
-    import pyarrow as pa
     from datasets import Dataset
 
     try:
@@ -67,7 +66,7 @@ def _as_dataset(given: Any) -> Dataset:
         if isinstance(given, list | tuple) and all(isinstance(row, Mapping) for row in given):
             columns = dict.fromkeys(column for row in given for column in row)
             return Dataset.from_dict({one: [row.get(one) for row in given] for one in columns})
-    except (pa.ArrowException, TypeError, ValueError) as error:
+    except (TypeError, ValueError, NotImplementedError, OverflowError) as error:  # of pyarrow too
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise DataError(f"these rows are no table of text: {reason}") from error
     of = f" of {type(given[0]).__name__}" if isinstance(given, list | tuple) and given else ""

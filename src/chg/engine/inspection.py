@@ -9,6 +9,7 @@ from chg.gating import check_head_sites
 from chg.models import (
     AnyModel,
     architecture_name,
+    count_weights,
     find_head_sites,
     plain_torch,
     unwrap_model,
@@ -57,7 +58,7 @@ def inspect_model(model: AnyModel) -> Inspection:
     sites = find_head_sites(model)
     check_head_sites(model, sites)
     able = capabilities(model)
-    in_heads = {id(p): p.numel() for site in sites for p in site.attention.parameters()}
+    in_heads = {id(p): count_weights(p) for site in sites for p in site.attention.parameters()}
     return Inspection(
         architecture=architecture_name(model),
         num_layers=sites.num_layers,
@@ -66,7 +67,7 @@ def inspect_model(model: AnyModel) -> Inspection:
         num_kv_heads=tuple(site.num_kv_heads for site in sites),
         head_dim=tuple(site.head_dim for site in sites),
         projections=tuple(site.path for site in sites),
-        parameters=sum(p.numel() for p in model.parameters()),
+        parameters=sum(count_weights(p) for p in model.parameters()),
         parameters_in_heads=sum(in_heads.values()),
         starts=able.mode,
         shareable=able.max_shared_length,

@@ -1,14 +1,13 @@
 """Gates learned from rows."""
 
 from chg.fitting.contrastive import ContrastResult, fit_contrastive, fit_matched
-from chg.fitting.fit import EVALUATIONS, FitResult, fit_gates
+from chg.fitting.fit import FitResult, fit_gates
 from chg.fitting.losses import gate_regularizer, nll_loss
 from chg.fitting.optimizer import GateOptimizer, OptimizerOptions, Schedule, Update, starting_logits
 from chg.fitting.stopping import updates_between_looks
 from chg.fitting.updates import MicroBatch, total_updates, update_batches
 
 __all__ = [
-    "EVALUATIONS",
     "ContrastResult",
     "FitResult",
     "GateOptimizer",

@@ -29,9 +29,9 @@ class MemoryBoundPasses:
         self._rows: int | None = None
 
     def run(
-        self, loss: Loss, logits: Tensor, fits: Tensor, micro_batch: MicroBatch, losses: Tensor
+        self, loss: Loss, gates: Tensor, fits: Tensor, micro_batch: MicroBatch, losses: Tensor
     ) -> None:
-        """Accumulate the gradients of a micro-batch, in parts where memory runs out.
+        """Accumulate the gradients of gates over a micro-batch, in parts where memory runs out.
 
         Raises:
             MemoryRunsOutError: it does so for a single row under a single gate matrix.
@@ -41,7 +41,7 @@ class MemoryBoundPasses:
             together = self._fits or max(1, self._tokens // micro_batch.tokens)
             left = fits
             while len(left):
-                if self._run(loss, logits, left[:together], micro_batch, losses):
+                if self._run(loss, gates, left[:together], micro_batch, losses):
                     left = left[together:]
                     continue
                 if torch.cuda.is_available():
@@ -63,14 +63,14 @@ class MemoryBoundPasses:
             self._rows = len(halves[1].sides[0])
             logger.warning("memory ran out; going on with %d rows per pass", self._rows)
         for half in halves:
-            self.run(loss, logits, fits, half, losses)
+            self.run(loss, gates, fits, half, losses)
 
     def _run(
-        self, loss: Loss, logits: Tensor, fits: Tensor, micro_batch: MicroBatch, losses: Tensor
+        self, loss: Loss, gates: Tensor, fits: Tensor, micro_batch: MicroBatch, losses: Tensor
     ) -> bool:
         """Run one pass; False where memory ran out, with all that the pass held gone on return."""
         try:
-            share = loss(torch.sigmoid(logits[fits]), fits, micro_batch).to(logits.device)
+            share = loss(gates[fits], fits, micro_batch).to(gates.device)
             share.sum().backward()
         except RuntimeError as error:
             if not _out_of_memory(error):

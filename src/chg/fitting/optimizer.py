@@ -5,6 +5,8 @@
    `lambda_reg * R(logits)` is added.
 3. The gradient is clipped to norm 1 per gate matrix, so that fits side by side do not meet.
 4. Adam moves a logit by about `8 * lr` at most; the rate falls linearly (`Schedule`).
+   On a CPU it works on every fit by itself: vectorized kernels round by an element's place among
+   all, and a fit's numbers must not depend on how many others there are.
 5. Logits are put back into [-4, 4]: the published clip has no gradient outside that range, in
    either direction, and traps a gate that left it (`paper_clip` reproduces that).
 6. A fit whose gates no longer move may stop before the others (`settle`).
@@ -21,6 +23,7 @@ from torch import Tensor
 
 from chg.config import OptimizerConfig
 from chg.engine import Engine
+from chg.fitting.earlier import EarlierLogits
 from chg.fitting.losses import Loss, gate_regularizer
 from chg.fitting.oom import MemoryBoundPasses
 from chg.fitting.stopping import SETTLING_UPDATES, DivergenceGuard, SettledFits
@@ -30,6 +33,8 @@ from chg.gating import LOGIT_BOUND, attach
 START_RANGE = (0.02, 0.98)
 FINAL_RATE = 0.1
 GRADIENT_NORM = 1.0
+MOMENTS = ("exp_avg", "exp_avg_sq")
+"""Names of Adam's moments."""
 
 
 @dataclass(frozen=True)
@@ -63,17 +68,24 @@ def starting_logits(
 
 @dataclass(frozen=True)
 class Schedule:
-    """Schedule of the step size, which falls linearly over all updates."""
+    """Schedule of the step size: full at first, then falling linearly over the last updates."""
 
     lr: float
     """Fraction of the full gate range that the first update may move a gate."""
     final: float = FINAL_RATE
     """Share of it that is left for the last one."""
+    fall: float = 1.0
+    """Share of the updates over which it falls."""
+
+    def before_fall(self, total: int) -> int:
+        """Count the updates before the fall, which are the same for every larger total."""
+        return total - round(self.fall * total)
 
     def at(self, step: int, total: int) -> float:
         """Compute the fraction at an update, counted from 1."""
-        done = (step - 1) / max(1, total - 1)
-        return self.lr * (1 - (1 - self.final) * done)
+        first = self.before_fall(total) + 1
+        fallen = max(0, step - first) / max(1, total - first)
+        return self.lr * (1 - (1 - self.final) * fallen)
 
 
 @dataclass(frozen=True)
@@ -114,15 +126,18 @@ class GateOptimizer:
         self._logits = start.nan_to_num().to(device).clone()
         if not config.paper_clip:
             self._logits.clamp_(-LOGIT_BOUND, LOGIT_BOUND)
-        self._logits.requires_grad_()
+        apart = 1 if device.type == "cpu" else len(start)
+        self._parts = [part.detach().requires_grad_() for part in self._logits.split(apart)]
+        """Views of the logits, which Adam moves in place."""
         lambdas = options.lambdas
         if lambdas is None:
             lambdas = torch.full(start.shape[:1], config.lambda_reg)
         self._lambdas = lambdas.to(device)
         self._schedule = options.schedule or Schedule(config.lr)
-        self._adam = torch.optim.Adam([self._logits], lr=2 * LOGIT_BOUND * self._schedule.lr)
+        self._adam = torch.optim.Adam(self._parts, lr=2 * LOGIT_BOUND * self._schedule.lr)
         self._passes = MemoryBoundPasses(engine.token_budget, options.fits_per_pass)
         self._settling = SettledFits(self._logits) if options.settle else None
+        self._earlier = EarlierLogits(self._logits)
         self._running = torch.ones(len(start), dtype=torch.bool, device=device)
         self._fits = torch.arange(len(start), device=device)
         """Those that run. Kept, because counting them waits for an accelerator."""
@@ -131,13 +146,18 @@ class GateOptimizer:
 
     def logits_of_heads(self) -> Float[Tensor, "fit layer head"]:
         """Return the logits as they are now, NaN where the model has no head."""
-        return self._logits.detach().masked_fill(~self._exists, torch.nan)
+        return self._logits.masked_fill(~self._exists, torch.nan)
+
+    def earlier_logits(self) -> Float[Tensor, "fit layer head"]:
+        """Return the logits a fifth of each fit's updates before its end, NaN before that end."""
+        return self._earlier.logits.masked_fill(~self._exists, torch.nan)
 
     def state(self) -> dict[str, Tensor]:
-        """Return all that is needed to go on from here, as tensors."""
-        adam = self._adam.state[self._logits]
-        state = {"step": torch.tensor(self.step), "logits": self._logits.detach()}
-        state |= {name: adam[name] for name in ("exp_avg", "exp_avg_sq")}
+        """Return all that is needed to go on from here, as tensors: `step`, and `[fit, ...]`."""
+        state = {"step": torch.tensor(self.step), "logits": self._logits}
+        for name in MOMENTS:
+            state[name] = torch.cat([self._adam.state[part][name] for part in self._parts])
+        state |= self._earlier.state()
         if self._settling is not None:
             state |= {"anchor": self._settling.anchor, "settled": self._settling.settled}
         return {name: value.to("cpu", copy=True).contiguous() for name, value in state.items()}
@@ -147,8 +167,12 @@ class GateOptimizer:
         """Go on from a `state()` of the same fits."""
         self.step = int(state["step"])
         self._logits.copy_(state["logits"])
-        moments = {name: state[name].to(self._logits) for name in ("exp_avg", "exp_avg_sq")}
-        self._adam.state[self._logits] = {"step": torch.tensor(float(self.step)), **moments}
+        size = len(self._parts[0])
+        moments = [state[name].to(self._logits, copy=True).split(size) for name in MOMENTS]
+        for part, *of_part in zip(self._parts, *moments, strict=True):
+            step = {"step": torch.tensor(float(self.step))}
+            self._adam.state[part] = step | dict(zip(MOMENTS, of_part, strict=True))
+        self._earlier.restore(state)
         if self._settling is not None:
             self._settling.anchor.copy_(state["anchor"])
             self._settling.settled.copy_(state["settled"])
@@ -170,17 +194,20 @@ class GateOptimizer:
         attach(self._model, torch.ones(self._logits.shape[1:])).remove()  # the check, once
         guard = DivergenceGuard(self._logits, self._exists, self.step)
         for micro_batches in updates:
+            if not len(self._fits):
+                return
             self.step += 1
             rate = self._schedule.at(self.step, total_updates)
             losses, norms, before = self._update(micro_batches, loss, rate)
             guard.check(before, losses, norms, last=self.step == total_updates)
             losses = losses.masked_fill(~self._running, torch.nan)
+            ran = self._running
             if self._settling is not None and self.step % SETTLING_UPDATES == 0:
-                self._settling.look(self._logits.detach())
+                self._settling.look(self._logits)
                 self._leave_settled()
+            ended = ran if self.step == total_updates else ran & ~self._running
+            self._earlier.note(self.step, total_updates, self._logits, ended)
             on_update(Update(self.step, losses, self.logits_of_heads(), rate))
-            if not len(self._fits):
-                return
 
     def _update(
         self, micro_batches: Sequence[MicroBatch], loss: Loss, rate: float
@@ -190,19 +217,24 @@ class GateOptimizer:
         self._adam.param_groups[0]["lr"] = 2 * LOGIT_BOUND * rate
         self._adam.zero_grad()
         losses = torch.zeros(len(logits), device=logits.device)
+        graph = torch.cat([torch.sigmoid(part) for part in self._parts])
+        gates = graph.detach().requires_grad_()
         for micro_batch in micro_batches:
-            self._passes.run(loss, logits, self._fits, micro_batch, losses)
+            self._passes.run(loss, gates, self._fits, micro_batch, losses)
+        if gates.grad is not None:
+            graph.backward(gates.grad)
         layers, heads = self._exists.nonzero(as_tuple=True)
         per_head = config.lambda_scale == "per_head"
-        pressure = gate_regularizer(logits[:, layers, heads], per_head=per_head)
-        (self._lambdas * pressure).sum().backward()
-        norms = _clip(logits)
-        before = logits.detach().clone()
+        strengths = self._lambdas.split(len(self._parts[0]))
+        for part, lambdas in zip(self._parts, strengths, strict=True):
+            pressure = gate_regularizer(part[:, layers, heads], per_head=per_head)
+            (lambdas * pressure).sum().backward()
+        norms = torch.cat([_clip(part) for part in self._parts])
+        before = logits.clone()
         self._adam.step()
-        with torch.no_grad():
-            if not config.paper_clip:
-                logits.clamp_(-LOGIT_BOUND, LOGIT_BOUND)
-            logits.copy_(torch.where(self._running[:, None, None], logits, before))
+        if not config.paper_clip:
+            logits.clamp_(-LOGIT_BOUND, LOGIT_BOUND)
+        logits.copy_(torch.where(self._running[:, None, None], logits, before))
         return losses, norms, before
 
     def _leave_settled(self) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,7 +48,7 @@ def load_model(model: str | ModelConfig, **settings: Any) -> tuple[PreTrainedMod
         placement["attn_implementation"] = config.attn_implementation
     dtype = _dtype(config, device)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source, **shared)
+        tokenizer = AutoTokenizer.from_pretrained(_tokenizer_source(source), **shared)
         auto = _auto_class(source, shared)
         loaded = text_decoder(auto.from_pretrained(source, dtype=dtype, **shared, **placement))
         if not config.device_map:
@@ -69,7 +71,7 @@ def load_without_weights(config: ModelConfig) -> Any:
     shared = {"revision": config.revision, "trust_remote_code": config.trust_remote_code}
     source = _source(config.model)
     try:
-        described = AutoConfig.from_pretrained(source, **shared)
+        described = AutoConfig.from_pretrained(_base(source), **shared)
         dtype = _dtype(config, _device(config.device))
         if dtype == "auto":
             dtype = getattr(described, "dtype", None) or torch.float32
@@ -92,9 +94,31 @@ def _auto_class(source: str, shared: dict[str, Any]) -> Any:
         AutoModelForImageTextToText,
     )
 
-    kind = type(AutoConfig.from_pretrained(source, **shared))
+    kind = type(AutoConfig.from_pretrained(_base(source), **shared))
     sees = kind in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING and kind not in MODEL_FOR_CAUSAL_LM_MAPPING
     return AutoModelForImageTextToText if sees else AutoModelForCausalLM
+
+
+def _base(source: str) -> str:
+    """The model that a folder with an adapter of peft is for; any other model itself.
+
+    Raises:
+        ModelError: it is an adapter, and peft is not installed.
+        KeyError: the adapter does not say what it is for.
+    """
+    settings = Path(source) / "adapter_config.json"
+    if not settings.is_file():
+        return source
+    if find_spec("peft") is None:
+        raise ModelError(
+            f"{source} holds an adapter of peft, which is not installed: pip install peft"
+        )
+    return str(json.loads(settings.read_text(encoding="utf-8"))["base_model_name_or_path"])
+
+
+def _tokenizer_source(source: str) -> str:
+    """The folder itself where it has a tokenizer; an adapter's need not."""
+    return source if (Path(source) / "tokenizer_config.json").is_file() else _base(source)
 
 
 def _source(name: str) -> str:

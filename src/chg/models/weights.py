@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -81,6 +82,12 @@ def quantization(model: nn.Module) -> str:
     loaded = [bits for bits in (4, 8) if named.get(f"load_in_{bits}bit")]
     bits = next(iter(loaded), named.get("bits"))
     return str(getattr(method, "value", method)) + (f" {bits}bit" if bits else "")
+
+
+def count_weights(parameter: Tensor) -> int:
+    """Count the weights in a parameter, of which bitsandbytes packs several into a byte."""
+    packed = getattr(parameter, "quant_state", None)
+    return parameter.numel() if packed is None else math.prod(packed.shape)
 
 
 def weights_difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:

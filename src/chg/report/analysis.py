@@ -11,6 +11,7 @@ from torch import Tensor
 
 from chg.config import ABLATION_WORDS, AnalysisConfig
 from chg.errors import GateError
+from chg.files import short_name
 from chg.gating import HeadGates
 from chg.results import AblationResult, Taxonomy, classify_heads
 
@@ -50,7 +51,7 @@ class Analysis:
     @property
     def title(self) -> str:
         """Model and data, for the title of every picture."""
-        return f"{_short(self.result.model)} on {_short(self.result.dataset)}"
+        return f"{short_name(self.result.model)} on {short_name(self.result.dataset)}"
 
 
 def read_analysis(config: AnalysisConfig) -> Analysis:
@@ -123,8 +124,3 @@ def _rankings(
     table = table.dropna(subset="score").sort_values("score", kind="stable", ignore_index=True)
     table.insert(0, "rank", np.arange(1, len(table) + 1))
     return table
-
-
-def _short(name: str) -> str:
-    """Cut a long name to its end, which tells paths apart."""
-    return name if len(name) <= 48 else f"...{name[-45:]}"

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure, FigureBase
 from chg.errors import ConfigError
 
 DPI = 200
-EMBEDDABLE = {"pdf.fonttype": 42, "ps.fonttype": 42, "svg.fonttype": "none"}
+EMBEDDABLE: dict[Any, Any] = {"pdf.fonttype": 42, "ps.fonttype": 42, "svg.fonttype": "none"}
 """Fonts as TrueType, which conferences ask for in place of Type 3, and text in SVG as text."""
 Target: TypeAlias = Axes | FigureBase | Sequence[Any] | np.ndarray[Any, Any]
 """Axes, an array of them, or a figure to make axes in."""
@@ -32,8 +32,9 @@ class PaperFigure(Figure):
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a figure in the format of the path's ending."""
-    figure.savefig(path, dpi=DPI, facecolor="white", bbox_inches="tight")
+    """Write a figure in the format of the path's ending, the same bytes each time."""
+    metadata = {"CreationDate": None} if path.suffix == ".pdf" else None
+    figure.savefig(path, dpi=DPI, facecolor="white", bbox_inches="tight", metadata=metadata)
 
 
 @dataclass(frozen=True)

@@ -90,8 +90,9 @@ def unit_map(axes: Axes, matrix: NDArray[np.float64], color: str) -> None:
 def draw_scores(axes: Axes, scores: NDArray[np.float64]) -> tuple[AxesImage, ColorScale]:
     """Draw signed scores, white at zero; returns the image and its scale."""
     scale = color_scale(scores)
-    limits = {"vmin": -scale.limit, "vmax": scale.limit}
-    return axes.imshow(scores, cmap="RdBu", interpolation="nearest", **limits), scale
+    low, high = -scale.limit, scale.limit
+    image = axes.imshow(scores, cmap="RdBu", vmin=low, vmax=high, interpolation="nearest")
+    return image, scale
 
 
 def ablation_map(axes: Axes, scores: NDArray[np.float64]) -> None:
@@ -135,7 +136,11 @@ def pair_matrix(axes: Axes, matrix: NDArray[np.float64], names: list[str], color
             Rectangle(corner, 0.96, 0.96, color=color, alpha=strength, linewidth=0, clip_on=False)
         )
         if size <= MOST_WRITTEN:
-            place = {"ha": "center", "va": "center", "fontsize": 9 if size <= 5 else 6.5}
+            place: dict[str, Any] = {
+                "ha": "center",
+                "va": "center",
+                "fontsize": 9 if size <= 5 else 6.5,
+            }
             ink = SURFACE if value > 0.65 else INK
             axes.text(column, row, f"{value:.2f}", color=ink, **place)
     axes.set_xticks(ticks(size), [names[i] for i in ticks(size)])

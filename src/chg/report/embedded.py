@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import io
 import re
+from typing import Any
 
 from matplotlib import rc_context
 
@@ -26,7 +27,12 @@ def embed(panel: Panel, name: str, size: tuple[float, float] = SIZE) -> str:
         name: of the chart in the page; no two charts' parts share an identifier.
         size: inches.
     """
-    settings = {"svg.hashsalt": name, "text.color": INK, "path.simplify": True, **EMBEDDABLE}
+    settings: dict[Any, Any] = {
+        "svg.hashsalt": name,
+        "text.color": INK,
+        "path.simplify": True,
+        **EMBEDDABLE,
+    }
     drawn = io.StringIO()
     with rc_context(settings):
         figure = PaperFigure(figsize=size, layout="constrained")
@@ -50,10 +56,14 @@ def _inner(text: str) -> str:
         (r"<style.*?</style>", ""),
         (r"<metadata>.*?</metadata>", ""),
         (r"xlink:href", "href"),
-        # Family and weight are the page's; the size counts in the units of the drawing.
-        (r"font: (?:\w+ )*([\d.]+)px [^;\"]*", r"font-size: \1px"),
+        # Font families are the page's; sizes count in the units of the drawing.
+        (r"font: (?:\w+ )*([\d.]+px) [^;\"]*", r"font-size: \1"),
+        (r"font-family: [^;\"]*;? ?", ""),
+        (r' transform="rotate\(-0 [^"]*"', ""),
         (r"\s+", " "),
         (r"> <", "><"),
+        (r'<path d="[^"]*" style="fill: none"/>', ""),
+        (r" ?([MLCz]) (?=[-\d\"])", r"\1"),
     ):
         inner = re.sub(pattern, replacement, inner, flags=re.DOTALL)
     # Numbers and colors of the drawing are in its tags; those outside are text, for people.

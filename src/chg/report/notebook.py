@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from chg.report.palette import IMPORTANT, IN_THE_WAY, ROLE_COLORS
+from chg.report.palette import IMPORTANT, IN_THE_WAY, LOW, ROLE_COLORS
 from chg.report.scale import color_scale
 from chg.results import ROLES, StudyResults
 
@@ -17,7 +17,7 @@ TOP_HEADS = 8
 MAP_HEIGHT, MAP_WIDTH, LARGEST_CELL = 320, 340, 26
 """Pixels."""
 SHADES = 10
-"""Shades of the ablation map on either side of white."""
+"""Shades of the ablation map on either side of zero."""
 CELL = "text-align:left;padding:1px 16px 1px 0;font-size:13px"
 
 
@@ -71,10 +71,10 @@ def _ablation_map(study: StudyResults) -> str:
 
 
 def _shade(share: float) -> str:
-    """Color between white at 0 and the end of the scale at -1 or 1."""
-    end = IMPORTANT if share < 0 else IN_THE_WAY
-    parts = (int(end[i : i + 2], 16) for i in (1, 3, 5))
-    return "#" + "".join(f"{round(255 + abs(share) * (part - 255)):02x}" for part in parts)
+    """Color between the pale one at 0 and the end of the scale at -1 or 1."""
+    ends = LOW, IMPORTANT if share < 0 else IN_THE_WAY
+    parts = zip(*([int(end[i : i + 2], 16) for i in (1, 3, 5)] for end in ends), strict=True)
+    return "#" + "".join(f"{round(pale + abs(share) * (full - pale)):02x}" for pale, full in parts)
 
 
 def _map(label: str, fills: Mapping[str, NDArray[np.bool_]]) -> str:

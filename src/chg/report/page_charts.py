@@ -6,6 +6,8 @@ import html
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from chg.report.embedded import SIZE, embed
 from chg.report.palette import slug
 from chg.report.panels import (
@@ -16,6 +18,7 @@ from chg.report.panels import (
     curve_panels,
     layer_panels,
     path_panels,
+    spread,
 )
 from chg.results import ROLES, StudyResults
 
@@ -106,7 +109,7 @@ def _checks(study: StudyResults) -> str:
             f'<span class="verdict">{html.escape(check.verdict)}</span>'
         )
     rows = [
-        (row.score, row.effect, "\u2013" if row.spearman != row.spearman else f"{row.spearman:.3f}")
+        (row.score, row.effect, "\u2013" if np.isnan(row.spearman) else f"{row.spearman:.3f}")
         for row in study.correlations
     ]
     names = ("score", "measured effect", "Spearman \u03c1 over heads")
@@ -146,9 +149,9 @@ def _agreement_words(study: StudyResults) -> list[str]:
     for score, matrix in found.spearman.items():
         pairs = between_seeds(matrix)
         if len(pairs):
-            words.append(f"Rank correlation of {score} between two seeds: {_range(pairs)}.")
+            words.append(f"Rank correlation of {score} between two seeds: {spread(pairs)}.")
     words.append(
-        f"Overlap of two seeds\u2019 facilitating heads: {_range(between_seeds(found.jaccard))}."
+        f"Overlap of two seeds\u2019 facilitating heads: {spread(between_seeds(found.jaccard))}."
     )
     sets = len(found.circuits)
     words.append(
@@ -157,13 +160,6 @@ def _agreement_words(study: StudyResults) -> list[str]:
     always, ever = (int(study.heads[f"{when}_facilitating"].sum()) for when in ("always", "any"))
     words.append(f"Facilitating in every seed: {always} heads; in at least one: {ever}.")
     return words
-
-
-def _range(pairs: object) -> str:
-    import numpy as np
-
-    values = np.asarray(pairs)
-    return f"{values.mean():.2f} on average, {values.min():.2f} at the lowest"
 
 
 def _redundant(study: StudyResults) -> str:
@@ -186,5 +182,8 @@ def _redundant(study: StudyResults) -> str:
 
 
 def _path(study: StudyResults) -> str:
-    charts = _charts("path", path_panels(study))
-    return charts and _legend() + charts
+    panels = path_panels(study)
+    if not panels:
+        return ""
+    notes = [f'<span class="verdict">{html.escape(panel.words)}</span>' for panel in panels]
+    return _legend() + _charts("path", panels, notes)

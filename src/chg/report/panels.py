@@ -54,7 +54,7 @@ class Panel:
     draw: Callable[[Axes], None]
     """Draws into axes, all but the title."""
     words: str
-    """What can be seen, for those who cannot see it."""
+    """Description for those who cannot see it."""
 
 
 def layer_panels(study: StudyResults) -> list[Panel]:
@@ -202,18 +202,23 @@ def between_seeds(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
     return pairs[np.isfinite(pairs)]
 
 
+def spread(pairs: NDArray[np.float64]) -> str:
+    """Mean and lowest of numbers, in words."""
+    return f"{pairs.mean():.2f} on average, {pairs.min():.2f} at the lowest"
+
+
 def _pairs(matrix: NDArray[np.float64]) -> str:
     pairs = between_seeds(matrix)
     if not len(pairs):
         return NO_SPREAD.replace("\n", " ")
-    return f"Between two seeds {pairs.mean():.2f} on average, {pairs.min():.2f} at the lowest."
+    return f"Between two seeds {spread(pairs)}."
 
 
 def _draw_pairs(axes: Axes, matrix: NDArray[np.float64], names: list[str], color: str) -> None:
     if len(between_seeds(matrix)):
         return pair_matrix(axes, matrix, names, color)
     axes.set_axis_off()
-    place = {"ha": "center", "va": "center", "transform": axes.transAxes}
+    place: dict[str, Any] = {"ha": "center", "va": "center", "transform": axes.transAxes}
     axes.text(0.5, 0.5, NO_SPREAD, color=MUTED, fontsize=9, **place)
     return None
 
@@ -228,7 +233,8 @@ def path_panels(study: StudyResults) -> list[Panel]:
     kept = f"{same} of {int(exists.sum())} heads keep their role at every strength."
     names = [f"{strength:g}" for strength in path.lambdas]
     means = {name: np.nanmean(values, axis=(1, 2)) for name, values in path.scores.items()}
-    ends = ", ".join(f"{name} {line[0]:.2f} to {line[-1]:.2f}" for name, line in means.items())
+    lines = (f"{name} {line[0]:.2f} to {line[-1]:.2f}" for name, line in means.items())
+    ends = f"From the weakest to the strongest: {', '.join(lines)}."
     return [
         Panel("Roles", partial(_draw_path_roles, roles=path.roles, names=names), kept),
         Panel("Scores, mean over heads", partial(_draw_path, means=means, names=names), ends),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from chg.config import CLOSED_BELOW, OPEN_ABOVE
+from chg.files import short_name
 from chg.results import ROLES
 
 if TYPE_CHECKING:
@@ -36,8 +37,8 @@ def _header(analysis: Analysis) -> str:
         [
             "CHG summary report",
             "==================",
-            f"model      {result.model} ({layers} layers x {heads} heads)",
-            f"data       {result.dataset}: {result.num_sequences} sequences, "
+            f"model      {short_name(result.model)} ({layers} layers x {heads} heads)",
+            f"data       {short_name(result.dataset)}: {result.num_sequences} sequences, "
             f"{result.num_target_tokens} target tokens",
             f"ablation   {result.mode}{order}",
             *([f"           {result.ablation_note}"] if result.ablation_note else []),

@@ -12,6 +12,7 @@ from chg.results.contrast import (
     SideMetrics,
     mean_and_spread,
 )
+from chg.results.convergence import Convergence, FitMotion, read_convergence
 from chg.results.heads_table import heads_table, lambda_range
 from chg.results.intervals import p_values, q_values, t_quantile
 from chg.results.provenance import git_commit, origin, package_versions
@@ -28,12 +29,12 @@ from chg.results.roles import (
     role_over_seeds,
 )
 from chg.results.stages import STAGE_NAMES, STAGES, LogitsOfStudy
-from chg.results.study import CHECKS, CONFIG, GATES, METRICS, StudyResults
+from chg.results.study import CHECKS, GATES, METRICS, StudyResults
+from chg.results.study_files import read_manifest
 from chg.results.study_scores import Effects, PathScores, StudyScores, read_path, read_scores
 
 __all__ = [
     "CHECKS",
-    "CONFIG",
     "FAMILIES",
     "GATES",
     "METRICS",
@@ -52,8 +53,10 @@ __all__ = [
     "ContrastFit",
     "ContrastResults",
     "ContrastRun",
+    "Convergence",
     "Correlation",
     "Effects",
+    "FitMotion",
     "GroupEffect",
     "HeadScore",
     "LogitsOfStudy",
@@ -78,6 +81,8 @@ __all__ = [
     "propose_pairs",
     "q_values",
     "rank_correlation",
+    "read_convergence",
+    "read_manifest",
     "read_path",
     "read_scores",
     "role_over_seeds",

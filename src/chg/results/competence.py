@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from chg.results.schema import Figure, open_ended
+
 SURE = 0.01
 """Largest p value at which the model counts as better than with exchanged prompts."""
 LEAST_ACCURACY = 0.1
@@ -14,6 +16,7 @@ TUNED = 0.1
 """Share of the gap to exchanged prompts by which gates that tune the model beat it, at least."""
 
 
+@open_ended
 @dataclass(frozen=True)
 class Competence:
     """Figures of the ungated model on held-out rows, beside those with exchanged prompts."""
@@ -29,7 +32,7 @@ class Competence:
     """NLL of the same targets after the prompts of other rows; for text, of its second halves."""
     gain: float
     """Nats per token by which a row's own prompt is better, mean over rows."""
-    p_value: float | None
+    p_value: Figure | None
     """P value of the gain, paired over rows, one-sided; None for a single row."""
 
     @property
@@ -52,7 +55,7 @@ class Competence:
     def figures(self) -> str:
         """Accuracy and NLL, in words."""
         return (
-            f"{self.accuracy:.0%} of {self.rows} held-out {self._subject} right, NLL "
+            f"{self.accuracy:.0%} of {self.rows} {self._subject} right, NLL "
             f"{self.nll:.3f} nats per token ({self.exchanged_nll:.3f} with the prompts of other "
             "rows)"
         )

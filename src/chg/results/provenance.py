@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import platform
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
@@ -28,6 +29,8 @@ def package_versions() -> dict[str, str]:
 
 def git_commit() -> str | None:
     """Last commit that changed `src/chg` in the clone that chg runs from; None without a clone."""
+    # Inside a git hook such variables point to the repository of the hook.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     try:
         log = subprocess.run(
             ["git", "-C", str(PACKAGE), "log", "-1", "--format=%H", "--", "."],
@@ -35,6 +38,7 @@ def git_commit() -> str | None:
             text=True,
             check=True,
             timeout=10,
+            env=environment,
         )
     except (OSError, subprocess.SubprocessError):
         return None

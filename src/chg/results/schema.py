@@ -145,7 +145,8 @@ def _array(dtype: np.dtype[Any], value: Any, place: str) -> np.ndarray:
     """Read an array of numbers; in one of floats, null is NaN."""
     if not isinstance(value, list):
         raise WrongField(f"{place} is {_found(value)}, not a list")
-    entries = np.array(value, dtype=object)  # a list where rows have two sizes
+    _plain(value, place)
+    entries = np.array(value, dtype=object)  # with lists in it where rows have two sizes
     kind: Any = int if dtype.kind == "i" else Figure
     for i, entry in enumerate(entries.flat):
         _value(kind, entry, f"{place}, entry {i},")

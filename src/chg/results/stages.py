@@ -17,6 +17,8 @@ from chg.files import atomic_path, read_tensors
 
 STAGES: tuple[Stage, ...] = ("initial", "retention", "removal")
 """G0, and G+ and G- fitted from it."""
+EARLIER = "earlier_"
+"""Beginning of the names of earlier logits in a file."""
 
 PATH = "path_"
 """Beginning of the names of logits at every strength; both stages or neither are in a file."""
@@ -50,7 +52,8 @@ class LogitsOfStudy:
     path: Mapping[Stage, Float[Tensor, "lambda seed layer head"]]
     """Logits of retention and removal at every strength; empty where the study has one strength."""
     earlier: Mapping[Stage, Float[Tensor, "seed layer head"]] = field(default_factory=dict)
-    """Logits a fifth of the updates before the end; empty in old studies."""
+    """Logits as `main` a fifth of each fit's updates before its end; empty where a study of an
+    older version did not keep them."""
 
     def save(self, file: Path) -> None:
         """Write `gates.safetensors`, atomically.
@@ -60,6 +63,7 @@ class LogitsOfStudy:
         """
         tensors = {str(stage): logits.contiguous() for stage, logits in self.main.items()}
         tensors |= {PATH + stage: logits.contiguous() for stage, logits in self.path.items()}
+        tensors |= {f"{EARLIER}{stage}": one.contiguous() for stage, one in self.earlier.items()}
         with atomic_path(file) as temporary:
             save_file(tensors, temporary)
 
@@ -81,6 +85,7 @@ class LogitsOfStudy:
         return cls(
             {stage: tensors[stage] for stage in STAGES},
             {stage: tensors[name] for stage, name in path.items() if name in needed},
+            {stage: tensors[EARLIER + stage] for stage in STAGES if EARLIER + stage in tensors},
         )
 
 

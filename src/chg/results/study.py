@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,21 +12,22 @@ from numpy.typing import NDArray
 
 from chg.config import UNIT_NAMES, Stage, StudyConfig, Unit, head_label
 from chg.errors import ResultsError
-from chg.files import MANIFEST, read_json
 from chg.results.agreement import Agreement
 from chg.results.causal import CausalCurve, Checks, Correlation, GroupEffect, read_checks
 from chg.results.competence import Competence
+from chg.results.convergence import Convergence
 from chg.results.redundancy import RedundantPair
 from chg.results.stages import STAGES, LogitsOfStudy
+from chg.results.study_files import read_heads, read_manifest, read_metrics
 from chg.results.study_scores import PathScores, read_path, read_scores
 
 if TYPE_CHECKING:
     import pandas as pd
     from typing_extensions import Self
 
-CONFIG = "config.yaml"
 GATES = "gates.safetensors"
 METRICS = "metrics.jsonl"
+HEADS = "heads.parquet"
 CHECKS = "checks.json"
 """Files of a study's folder."""
 
@@ -72,12 +72,7 @@ class StudyResults:
             ResultsError: the study is missing, unfinished or damaged.
         """
         folder = Path(folder)
-        if not (folder / MANIFEST).is_file():
-            raise ResultsError(f"{folder} holds no study; make one with `chg study --out {folder}`")
-        manifest = read_json(folder / MANIFEST)
-        if manifest.get("status") != "complete":
-            raise ResultsError(f"the study in {folder} is not finished; go on with --resume")
-        return cls.read(folder, manifest)
+        return cls.read(folder, read_manifest(folder))
 
     @classmethod
     def read(cls, folder: Path, manifest: Mapping[str, Any]) -> Self:
@@ -86,16 +81,9 @@ class StudyResults:
         Raises:
             ResultsError: a file is missing or damaged.
         """
-        import pandas as pd
-
-        try:
-            config = StudyConfig(**manifest["configuration"])
-            heads = pd.read_parquet(folder / "heads.parquet")
-            lines = (folder / METRICS).read_text(encoding="utf-8").splitlines()
-            metrics = pd.DataFrame([json.loads(line) for line in lines])
-        except (OSError, ValueError, TypeError, KeyError) as error:
-            raise ResultsError(f"the study in {folder} is damaged: {error}") from error
+        config = StudyConfig(**manifest["configuration"])
         logits = LogitsOfStudy.load(folder / GATES)
+        _require_same_fits(folder, manifest["seeds"], config, logits)
         scores = read_scores(logits, config)
         proofs = read_checks(folder / CHECKS)
         return cls(
@@ -104,8 +92,8 @@ class StudyResults:
             logits={stage: logits.main[stage].numpy() for stage in STAGES},
             scores=scores.by_name,
             roles=scores.roles,
-            heads=heads,
-            metrics=metrics,
+            heads=read_heads(folder / HEADS, scores.roles.shape[1:]),
+            metrics=read_metrics(folder / METRICS),
             proofs=proofs,
             agreement=scores.agreement,
             path=read_path(logits, config),
@@ -142,6 +130,11 @@ class StudyResults:
         """Unit that has a gate: a query head, or a key-value group of query heads."""
         return "kv_group" if self.manifest.get("unit") == "kv_group" else "head"
 
+    @property
+    def convergence(self) -> Convergence:
+        """Motion of every fit over the last fifth of its updates."""
+        return Convergence.from_json(self.manifest.get("convergence"))
+
     def gates(self, stage: Stage) -> NDArray[np.float64]:
         """Gates of a stage in [0, 1], `[seed, layer, head]`; NaN where there is no head."""
         return np.asarray(1 / (1 + np.exp(-self.logits[stage].astype(np.float64))))
@@ -163,3 +156,17 @@ class StudyResults:
         matrix = np.full(self.roles.shape[1:], missing, dtype=object)
         matrix[self.heads["layer"], self.heads["head"]] = values
         return matrix.astype(str if isinstance(missing, str) else np.float64)
+
+
+def _require_same_fits(
+    folder: Path, seeds: Sequence[int], config: StudyConfig, logits: LogitsOfStudy
+) -> None:
+    """See that manifest and gates are of as many seeds and strengths."""
+    found = len(logits.main["initial"]), *(len(path) for path in logits.path.values())
+    said = len(seeds), *(len(config.lambdas) for _ in logits.path)
+    if found != said:
+        raise ResultsError(
+            f"the study in {folder} contradicts itself: its gates are of {found[0]} seeds at "
+            f"{found[-1] if logits.path else 1} strengths, its manifest of {said[0]} at "
+            f"{len(config.lambdas)}"
+        )

@@ -1,8 +1,9 @@
 """Folder of a study: its files when it is done, and those that a killed run goes on from.
 
 `config.yaml`, `manifest.json`, `gates.safetensors`, `metrics.jsonl`, `heads.csv`, `heads.parquet`,
-`checks.json`, `report.html` and `figures/` are the study. `unfinished/` holds finished stages, the
-checkpoint of the one under way, and what has been evaluated so far; it is gone when all is done.
+`checks.json`, `report.html` and `figures/` are the study. `continue/` holds fits, the checkpoint of
+those under way, and what has been evaluated so far: a stopped study goes on from there, and a
+finished one that is to have more updates or seeds. Without it, that is done again from the start.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ import hashlib
 import json
 import logging
 import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from torch import Tensor
 
 from chg.errors import ConfigError, OutputError, ResultsError
 from chg.files import (
+    CONFIG,
     MANIFEST,
     atomic_path,
     ensure_folder,
@@ -33,27 +34,20 @@ from chg.files import (
     write_json,
 )
 from chg.models import WEIGHTS, weights_difference
-from chg.results import CONFIG, METRICS
-
-logger = logging.getLogger(__name__)
+from chg.results import METRICS, read_manifest
 
 FORMAT_VERSION = 1
-UNFINISHED = "unfinished"
-SAME_RUN = ("configuration", "seeds", "model", "data", "held_out")
+CONTINUE = "continue"
+SAME_RUN = ("configuration", "model", "data", "held_out")
 """Parts of the manifest that must not change between a run and its continuation."""
+MAY_GROW = ("max_steps", "seeds")
+"""Settings that a continuation may raise."""
 FREE_TO_CHANGE = {"checkpoint_every", "seeds_per_batch"}
 """Settings that change no number but in rounding."""
-OF_ONE_RUN = {"out", "resume", "quiet"}
+OF_ONE_RUN = {"out", "resume", "quiet", "plan"}
 """Flags that are not settings of the study."""
-FITS = ("initial", "initial_done", "pushed", "pushed_done")
-"""Names under which fits are put aside, each made from those before it; measuring needs all."""
-GOES_ON_FROM = {
-    "initial": "the start",
-    "initial_done": "the start",
-    "pushed": "the end of G0",
-    "pushed_done": "the end of G0",
-}
-"""Place from which a study goes on without what was put aside under a name."""
+PHASES = {"initial": "G0", "pushed": "G+ and G-"}
+"""Beginning of the names of kept fits -> their stage; under other names measurements are kept."""
 LOCK = ".lock"
 
 logger = logging.getLogger(__name__)
@@ -65,7 +59,7 @@ class StudyFolder:
     Args:
         path: the folder.
         manifest: what is to be run.
-        resume: go on with what is there.
+        resume: go on with what is there; more updates or more seeds may be asked for.
 
     Raises:
         OutputError: the folder holds something already, another run works in it, or it cannot be
@@ -75,20 +69,32 @@ class StudyFolder:
 
     def __init__(self, path: str | Path, manifest: Mapping[str, Any], *, resume: bool) -> None:
         self.path = Path(path)
-        begun = self.path / MANIFEST
         require_usable_folder(path, resume=resume)
         self._lock = filelock.FileLock(self.path / LOCK, thread_local=False)
         if not self.finished:
             self._acquire()
-        if begun.is_file():
-            _require_same(read_json(begun), manifest, self.path)
-        self.manifest = manifest
-        if not begun.is_file():
-            write_json(begun, {"format_version": FORMAT_VERSION, "status": "running", **manifest})
-        if not (self.path / CONFIG).is_file():
+        try:
+            self.manifest = self._begin(manifest)
+        except BaseException:
+            self._lock.release()  # whoever keeps the traceback keeps this object
+            raise
+
+    def _begin(self, manifest: Mapping[str, Any]) -> dict[str, Any]:
+        """Write the manifest and the settings, where they are new or have grown."""
+        begun = self.path / MANIFEST
+        before = read_manifest(self.path, finished=False) if begun.is_file() else None
+        grown = {} if before is None else _grown(before, manifest, self.path)
+        if grown and not self._lock.is_locked:
+            self._acquire()
+        noted = _continued(manifest, before, grown)
+        if before is None or grown:
+            running = {"format_version": FORMAT_VERSION, "status": "running", **noted}
+            write_json(begun, running)
+        if grown or not (self.path / CONFIG).is_file():
             _write_config(self.path / CONFIG, manifest["command"] or manifest["configuration"])
         if not self.finished:
-            ensure_folder(self.path / UNFINISHED)
+            ensure_folder(self.path / CONTINUE)
+        return noted
 
     @property
     def finished(self) -> bool:
@@ -120,11 +126,6 @@ class StudyFolder:
         """One line per update, fit and stage."""
         return self.path / METRICS
 
-    def cut_metrics(self, size: int) -> None:
-        """Forget what was written after a checkpoint."""
-        with self.metrics.open("ab") as file:
-            file.truncate(size)
-
     def keep(self, name: str, tensors: Mapping[str, Tensor], **notes: Any) -> None:
         """Put tensors aside for a run that goes on."""
         sealed = json.dumps({**notes, "checksum": _checksum(tensors, notes)})
@@ -145,20 +146,28 @@ class StudyFolder:
                 return tensors, notes
         except ResultsError:
             pass
-        place = GOES_ON_FROM.get(name, f"where {name.replace('_', ' ')} begins")
-        logger.warning("%s is damaged; the study goes on from %s", path, place)
-        self._drop_from(name)
+        phase = next((phase for phase in PHASES if name.startswith(phase)), None)
+        stage = name.replace("_", " ") if phase is None else PHASES[phase]
+        logger.warning("%s is damaged; the study goes on from the stage %s", path, stage)
+        path.unlink()
+        self._drop_what_follows(phase)
         return None
 
-    def _drop_from(self, name: str) -> None:
-        """Forget what was put aside under a name and all that was made from it."""
-        made_before = FITS[: FITS.index(name)] if name in FITS else ()
-        for path in (self.path / UNFINISHED).glob("*.safetensors"):
-            if path.stem == name or (name in FITS and path.stem not in made_before):
+    def _drop_what_follows(self, phase: str | None) -> None:
+        """Forget what was made from the fits of a phase: those of later ones, and measurements."""
+        if phase is None:
+            return
+        before = tuple(PHASES)[: tuple(PHASES).index(phase) + 1]
+        for path in (self.path / CONTINUE).glob("*.safetensors"):
+            if not path.name.startswith(before):
                 path.unlink()
 
     def _aside(self, name: str) -> Path:
-        return self.path / UNFINISHED / f"{name}.safetensors"
+        return self.path / CONTINUE / f"{name}.safetensors"
+
+    def names(self) -> set[str]:
+        """Names under which something was put aside."""
+        return {path.stem for path in (self.path / CONTINUE).glob("*.safetensors")}
 
     def drop(self, name: str) -> None:
         """Forget what was put aside."""
@@ -170,7 +179,6 @@ class StudyFolder:
             self.path / MANIFEST,
             {"format_version": FORMAT_VERSION, "status": "complete", **manifest},
         )
-        shutil.rmtree(self.path / UNFINISHED, ignore_errors=True)
         (self.path / LOCK).unlink(missing_ok=True)
 
 
@@ -183,14 +191,50 @@ def _checksum(tensors: Mapping[str, Tensor], notes: Mapping[str, Any]) -> str:
     return digest.hexdigest()
 
 
+def title_of(path: str | Path) -> str | None:
+    """Title of the study that was begun in a folder; None if none was."""
+    begun = Path(path) / MANIFEST
+    return read_json(begun).get("title") if begun.is_file() else None
+
+
+def _grown(before: Mapping[str, Any], now: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """Find what a continuation raises, with the values before.
+
+    Raises:
+        ConfigError: it lowers that, or changes anything else.
+    """
+    settings = [study.get("configuration", {}) for study in (before, now)]
+    pairs = {name: [one.get(name) for one in settings] for name in MAY_GROW}
+    changed = {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+    for name, (old, new) in changed.items():
+        if old is None or new is None or new < old:
+            raise ConfigError(
+                f"{path} is a study with {name} {old}; it can go on to more, not to {name} {new}: "
+                "give a higher number, or choose another --out"
+            )
+    _require_same(before, now, path)
+    return {name: old for name, (old, _) in changed.items()}
+
+
+def _continued(
+    manifest: Mapping[str, Any], before: Mapping[str, Any] | None, grown: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Note what was raised, and when, in the manifest."""
+    notes = list(before.get("continued", ())) if before else []
+    if grown:
+        notes.append({"created": manifest["created"], "before": dict(grown)})
+    return {**manifest, "continued": notes} if notes else dict(manifest)
+
+
 def _require_same(before: Mapping[str, Any], now: Mapping[str, Any], path: Path) -> None:
     for part in SAME_RUN:
         old, new = before.get(part), json.loads(json.dumps(now.get(part)))
         if isinstance(old, dict) and isinstance(new, dict):
+            free = {*FREE_TO_CHANGE, *MAY_GROW, *WEIGHTS}
             differing = [
                 f"{key} {old.get(key)!r} there, {new.get(key)!r} now"
                 for key in sorted(old.keys() | new.keys())
-                if old.get(key) != new.get(key) and key not in {*FREE_TO_CHANGE, *WEIGHTS}
+                if old.get(key) != new.get(key) and key not in free
             ]
         else:
             differing = [] if old == new else [f"{old!r} there, {new!r} now"]
@@ -199,20 +243,27 @@ def _require_same(before: Mapping[str, Any], now: Mapping[str, Any], path: Path)
                 f"{path} is a study of another {part} ({differing[0]}); resume with the same "
                 "settings, or choose another --out"
             )
-    _require_same_weights(before.get("model") or {}, now.get("model") or {}, path)
+    require_same_weights(before.get("model") or {}, now.get("model") or {}, str(path))
 
 
-def _require_same_weights(there: Mapping[str, Any], now: Mapping[str, Any], path: Path) -> None:
+def require_same_weights(there: Mapping[str, Any], now: Mapping[str, Any], study: str) -> None:
+    """See that a study is of a model's weights; warn where it does not say.
+
+    Args:
+        there: the model as the study describes it.
+        now: the model as it is described now.
+        study: name of the study, for messages.
+
+    Raises:
+        ConfigError: it is of others.
+    """
     difference = weights_difference(there, now)
     if difference:
         raise ConfigError(
-            f"{path} is a study of other weights ({difference}); resume with the same model, or "
-            "choose another --out"
+            f"{study} is of other weights ({difference}); use the model that it is of"
         )
     if "weights" not in there:
-        logger.warning(
-            "%s does not say which weights it is of; resume it with the same model only", path
-        )
+        logger.warning("%s does not say which weights it is of; use the same model only", study)
 
 
 def _write_config(path: Path, settings: Mapping[str, Any]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -46,8 +47,7 @@ class ResumableEvaluation:
         """
         order = sorted(range(len(self.data)), key=lambda i: self.data.rows[i].ids)
         pieces = [order[i : i + ROWS_OF_A_PIECE] for i in range(0, len(order), ROWS_OF_A_PIECE)]
-        kept = None if self.folder is None else self.folder.kept(name)
-        done = [] if kept is None else list(kept[0]["scores"].split(ROWS_OF_A_PIECE, dim=2))
+        done, gates = self._kept(name, gate_matrices)
         share = len(gate_matrices) / len(order)
         with (
             open_engine(self.model, reference=self.reference) as engine,
@@ -66,7 +66,7 @@ class ResumableEvaluation:
                 scores = evaluate_open(engine, rows, gate_matrices, options)
                 done.append(torch.from_numpy(np.stack([_stacked(one) for one in scores], axis=1)))
                 if self.folder is not None:
-                    self.folder.keep(name, {"scores": torch.cat(done, dim=2)})
+                    self.folder.keep(name, {"scores": torch.cat(done, dim=2)}, gates=gates)
         place = np.argsort(order)
         sums, correct, counts = torch.cat(done, dim=2).numpy()[:, :, place]
         if not np.isfinite(sums).all():
@@ -75,6 +75,15 @@ class ResumableEvaluation:
                 "the model"
             )
         return [SequenceScores(*parts) for parts in zip(sums, correct, counts, strict=True)]
+
+    def _kept(self, name: str, gate_matrices: Sequence[Tensor]) -> tuple[list[Tensor], str]:
+        """Read the pieces that are scored, and name the gates that they must have been under."""
+        together = torch.stack(list(gate_matrices)).contiguous()
+        gates = sha256(together.numpy().tobytes()).hexdigest()
+        kept = None if self.folder is None else self.folder.kept(name)
+        if kept is None or kept[1].get("gates") != gates:  # of fits before the study went on
+            return [], gates
+        return list(kept[0]["scores"].split(ROWS_OF_A_PIECE, dim=2)), gates
 
 
 def _advance(bar: Any, matrices: float, part: float) -> None:

@@ -13,7 +13,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from chg.config import ABLATION_WORDS, StudyConfig
 from chg.data import TokenData, split_held_out
 from chg.engine import competence
-from chg.files import atomic_path
+from chg.files import atomic_path, counted, short_name
 from chg.gating import prepare
 from chg.models import (
     AnyModel,
@@ -48,14 +48,17 @@ from chg.results import (
     heads_table,
     lambda_range,
     origin,
+    read_convergence,
     read_path,
     read_scores,
     write_checks,
 )
-from chg.studies.fits import StudyInputs, fit_initial, fit_pushed, logits_of_study
-from chg.studies.folder import StudyFolder
+from chg.studies.fits import fit_initial, fit_pushed, logits_of_study
+from chg.studies.folder import StudyFolder, title_of
+from chg.studies.forecast import Forecast, forecast, tell
 from chg.studies.proofs import Prover
 from chg.studies.resumable import ResumableEvaluation
+from chg.studies.waves import StudyInputs
 
 logger = logging.getLogger(__name__)
 
@@ -69,6 +72,7 @@ def study(
     held_out: TokenData | None = None,
     reference: TokenData | None = None,
     out: str | Path | None = None,
+    title: str | None = None,
     resume: bool = False,
     command: Mapping[str, Any] | None = None,
     show_progress: bool = True,
@@ -83,7 +87,10 @@ def study(
         held_out: rows to measure on; the last tenth of `data` if not given.
         reference: rows that `ablation="mean"` is over, or that `"resample"` takes heads from.
         out: folder for everything; without one the study is only returned.
-        resume: go on with a study that was stopped, to the same numbers.
+        title: what the study is called in pictures and the page; model and data if not given. One
+            that is resumed can be called something else.
+        resume: go on with a study that was stopped, to the same numbers, or with any study to more
+            `max_steps` or `seeds`.
         command: how it was called, kept in the manifest for `chg validate`.
         show_progress: progress bars, on a terminal.
         settings: fields of `StudyConfig`.
@@ -101,24 +108,63 @@ def study(
     """
     model = unwrap_model(model)
     config = config or StudyConfig(**settings)
-    if held_out is None:
-        data, held_out = split_held_out(data)
-    held_out = held_out.sample(config.eval_rows, config.seed)
+    data, held_out = _rows(data, held_out, config)
     with ExitStack() as stack:
         written = out is not None
         if out is None:
             out = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "study"
         manifest = _manifest(model, data, held_out, config, command)
+        manifest["title"] = title or title_of(out) or manifest["title"]
         folder = stack.enter_context(StudyFolder(out, manifest, resume=resume))
         (data, held_out), fill = prepare(model, config, (data, held_out), reference)
         inputs = StudyInputs(model, data, held_out, fill, config, folder, show_progress)
         rows = ResumableEvaluation(model, held_out, fill, config.batch_size, folder, show_progress)
         exists = find_head_sites(model).existing(config.unit)
         if folder.finished:
-            return Study.load(folder.path)
+            return _retitled(folder)
         able = competence(model, held_out, batch_size=config.batch_size)
         logger.log(logging.INFO if able.does_task else logging.WARNING, able.sentence)
+        if show_progress:
+            tell(forecast(model, data, held_out, config, fill))
         return _Run(inputs, rows, exists, able).run(report=written)
+
+
+def _retitled(folder: StudyFolder) -> Study:
+    """Read the study that was done before, and draw it anew if it is called something else."""
+    study, title = Study.load(folder.path), folder.manifest["title"]
+    if study.manifest.get("title") != title:
+        study = replace(study, manifest={**study.manifest, "title": title})
+        save_study(study, folder.path)
+        folder.finish(study.manifest)
+    return study
+
+
+def plan(
+    model: AnyModel,
+    data: TokenData,
+    config: StudyConfig,
+    *,
+    held_out: TokenData | None = None,
+    reference: TokenData | None = None,
+) -> Forecast:
+    """Say how long a study would take here, and how much memory, from a few passes of it.
+
+    Raises:
+        ArchitectureError, ConfigError, DataError: as `study`, which says what the arguments are.
+    """
+    model = unwrap_model(model)
+    rows = _rows(data, held_out, config)
+    (data, held_out), fill = prepare(model, config, rows, reference)
+    return forecast(model, data, held_out, config, fill)
+
+
+def _rows(
+    data: TokenData, held_out: TokenData | None, config: StudyConfig
+) -> tuple[TokenData, TokenData]:
+    """Rows to fit on, and as many as are wanted to measure on."""
+    if held_out is None:
+        data, held_out = split_held_out(data)
+    return data, held_out.sample(config.eval_rows, config.seed)
 
 
 @dataclass
@@ -160,6 +206,7 @@ class _Run:
         manifest = {
             **folder.manifest,
             "competence": self.competence.as_dict(),
+            "convergence": read_convergence(logits, self.config).to_json(),
             "times": self.times,
             "figures": metrics,
         }
@@ -207,7 +254,7 @@ def _manifest(
 ) -> dict[str, Any]:
     described = describe_model(model)
     return {
-        "title": f"{described['model']} on {data.name}",
+        "title": f"{short_name(described['model'])} on {short_name(data.name)}",
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         **origin(
             config,
@@ -240,13 +287,17 @@ def _summary(manifest: Mapping[str, Any]) -> str:
     lambdas = StudyConfig(**config).lambdas
     strengths = ", ".join(f"{one:g}" for one in lambdas)
     ablated = ABLATION_WORDS[config["ablation"]].target
+    starts = counted(config["seeds"], "starting point")
+    model, data = (
+        short_name(manifest[part][key]) for part, key in (("model", "model"), ("data", "name"))
+    )
     return (
-        f"{config['seeds']} starting points of {manifest['model']['model']} ({layers} layers x "
-        f"{heads} heads) were fitted on {manifest['data']['rows']} rows of "
-        f"{manifest['data']['name']}: first gates alone (G0), then from there with pressure to "
+        f"{starts} of {model} ({layers} layers x {heads} heads) "
+        f"{'was' if config['seeds'] == 1 else 'were'} fitted on {manifest['data']['rows']} rows "
+        f"of {data}: first gates alone (G0), then from there with pressure to "
         f"open (G+) and to close (G-), up to {config['max_steps'] or 'all'} updates of "
         f"{config['batch_size']} rows each, |lambda| {strengths}. Then every head was ablated "
         f"{ablated}, alone, on {held_out['rows']} held-out rows ({held_out['target_tokens']} "
         f"scored tokens), and the scores were checked by toggling heads in their order from the G+ "
-        f"of {min(config['check_seeds'], config['seeds'])} seeds."
+        f"of {counted(min(config['check_seeds'], config['seeds']), 'seed')}."
     )

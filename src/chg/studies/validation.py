@@ -16,10 +16,10 @@ from chg.models import (
     find_head_sites,
     plain_torch,
     unwrap_model,
-    weights_difference,
 )
 from chg.report import Study
 from chg.results import CausalCurve, Checks, Correlation, StudyScores
+from chg.studies.folder import require_same_weights
 from chg.studies.proofs import Prover
 from chg.studies.resumable import ResumableEvaluation
 
@@ -78,8 +78,8 @@ def validate(
         show_progress: progress bars, on a terminal.
 
     Raises:
-        ConfigError: the study needs reference rows, or takes none.
-        GateError: the study is of a model with other heads, or of other weights.
+        ConfigError: the study needs reference rows, or takes none; or it is of other weights.
+        GateError: the study is of a model with other heads.
     """
     model = unwrap_model(model)
     exists = find_head_sites(model).existing(study.unit)
@@ -88,9 +88,7 @@ def validate(
             f"the study has {study.roles.shape[1:]} heads, the model {tuple(exists.shape)}; it is "
             "of another model"
         )
-    difference = weights_difference(study.manifest["model"], describe_model(model))
-    if difference:
-        raise GateError(f"the study is of other weights ({difference}); check it on its own model")
+    require_same_weights(study.manifest["model"], describe_model(model), "the study")
     config = StudyConfig(**study.manifest["configuration"])
     if config.ablation == "mean" and reference is None:
         raise ConfigError(

@@ -82,7 +82,7 @@ function pictureLegend(top) {
       fill: plainColour(colour(view, view.diverging ? share * view.limit : share)),
     }),
   );
-  parts.push(pictureText(MARGIN.left, top + 28, `${low} to ${high}`, ink));
+  parts.push(pictureText(MARGIN.left, top + 28, `${low} \u2026 ${high}`, ink));
   return { parts, rows: 2 };
 }
 
