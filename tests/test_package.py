@@ -121,7 +121,8 @@ def test_modules_stay_readable() -> None:
 def test_no_test_file_imports_another() -> None:
     """What tests share is in tests/support, which imports nothing but itself and what is tested."""
     tests = ROOT / "tests"
-    support = {f"support.{file.stem}" for file in (tests / "support").glob("[!_]*.py")}
+    shared = (file.relative_to(tests) for file in (tests / "support").rglob("[!_]*.py"))
+    support = {".".join(file.with_suffix("").parts) for file in shared}
     ours = {path.relative_to(tests).parts[0].removesuffix(".py") for path in tests.rglob("*.py")}
     for file in tests.rglob("*.py"):
         modules = []

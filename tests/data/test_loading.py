@@ -181,6 +181,9 @@ NULLS = {
     "later.jsonl": ROW + b"\n null\n",
     "bom.jsonl": b"\xef\xbb\xbfnull\n",
     "whole.json": b"null",
+    "nan.jsonl": b"NaN\n" + ROW,
+    "list.json": b"[NaN, " + ROW + b"]",
+    "null_list.json": b"[null, " + ROW + b"]",
     "lines.json": b"\nnull\n" + ROW,
     "folder/train.jsonl": b"null\n",
 }
@@ -211,7 +214,9 @@ DAMAGED = {
 def test_a_null_row_is_refused_before_the_library_dies_of_it(name: str, tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / name).write_bytes(NULLS[name])
-    with pytest.raises(DataError, match=r"line \d is null; write a row with its columns"):
+    with pytest.raises(
+        DataError, match=r"(line|row) \d is (null|nan|None); write a row with its columns"
+    ):
         open_rows(
             DataConfig(dataset=str((tmp_path / name).parent if "/" in name else tmp_path / name)), 0
         )

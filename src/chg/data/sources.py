@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
+import json
 import os
 import shutil
 import tempfile
@@ -25,6 +27,8 @@ FILE_FORMATS = {
     ".txt": "text",
 }
 BUILTIN_PREFIX = "builtin:"
+NO_ROWS = (b"null", b"NaN", b"Infinity", b"-Infinity")
+"""Rows of JSON at which the library ends the process."""
 
 
 class SplitNotFoundError(DataError):
@@ -121,15 +125,29 @@ def _require_rows(path: Path) -> None:
             first = first.removeprefix(codecs.BOM_UTF8)
             # Of one JSON value over many lines, a null is but a part.
             by_line = FILE_FORMATS.get(path.suffix) == "json" and first not in (b"[", b"{")
-            null = next((i for i, line in lines if line == b"null"), None) if by_line else None
+            null = next((i for i, line in lines if line in NO_ROWS), None) if by_line else None
     except OSError as error:
         raise DataError(f"data file {path} cannot be read: {reason(error)}") from error
     if not first:
         raise DataError(f"data file {path} is empty; write a row per line")
-    if by_line and first == b"null":
+    if by_line and first in NO_ROWS:
         null = 1
     if null is not None:
         raise DataError(f"{path}: line {null} is null; write a row with its columns")
+    if first.startswith(b"[") and path.suffix == ".json":
+        _require_objects(path)
+
+
+def _require_objects(path: Path) -> None:
+    """See that a JSON list holds rows alone; what is no JSON is left to the library.
+
+    Raises:
+        DataError: it holds something else.
+    """
+    with contextlib.suppress(ValueError, RecursionError):
+        for number, row in enumerate(json.loads(path.read_bytes()), start=1):
+            if not isinstance(row, dict):
+                raise DataError(f"{path}: row {number} is {row!r}; write a row with its columns")
 
 
 def _builtin(name: str, config: str | None, split: str) -> Dataset:
