@@ -47,7 +47,8 @@ TIMED_ROWS = (8, 32)
 FAST = 0.01
 """Seconds of a row in a fast model."""
 TIMED_MATRICES = 4
-TIMED_HEADS = 16
+TIMED_HEADS = 2
+"""Heads of each layer that are ablated on them; fewer fill no pass."""
 UPDATES_LOOKED_AT = 50
 """Updates whose rows stand for all."""
 SHORT = {"seeds": 3, "max_steps": 200, "eval_rows": 32}
@@ -256,7 +257,7 @@ def _seconds_of_rows(engine: Engine, rows: TokenData, gates: Tensor) -> float:
 def _ablated(exists: Tensor) -> Tensor:
     """Make gate matrices with one head closed each, heads spread evenly over all layers."""
     heads = exists.nonzero()
-    wanted = min(len(heads), TIMED_HEADS)
+    wanted = min(len(heads), TIMED_HEADS * len(exists))
     layer, head = heads[torch.linspace(0, len(heads) - 1, wanted).round().long()].T
     gates = torch.ones(wanted, *exists.shape)
     gates[torch.arange(wanted), layer, head] = 0
