@@ -82,7 +82,7 @@ def test_a_result_shows_itself_in_a_line_or_two(what: str) -> None:
 
 
 def test_a_validation_shows_what_holds() -> None:
-    validation = Validation(STUDY.checks, STUDY.correlations)
+    validation = Validation(STUDY.proofs)
     assert repr(validation) == (
         "<Validation: facilitation holds, irrelevance does not hold, interference not tested; "
         "3 correlations>"

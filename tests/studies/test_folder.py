@@ -90,7 +90,11 @@ def test_one_run_at_a_time(folder: StudyFolder) -> None:
         assert folder.kept("ablation") is not None
     with StudyFolder(folder.path, MANIFEST, resume=True) as again:
         again.finish(MANIFEST)
-    assert {path.name for path in folder.path.iterdir()} == {"manifest.json", "config.yaml", "continue"}
+    assert {path.name for path in folder.path.iterdir()} == {
+        "manifest.json",
+        "config.yaml",
+        "continue",
+    }
     assert StudyFolder(folder.path, MANIFEST, resume=True).finished
 
 

@@ -65,8 +65,8 @@ def run(command: Command) -> None:
     opened = called.open()
     model, tokenizer = load_checked_model(called.model)
     inputs = opened.tokenize(model, tokenizer)
-    held_out = inputs.held_out
-    say(f"The built-in model: {_size(model)}. The task, {settings.dataset}: {_example(held_out)}")
+    example = _example(inputs.held_out)
+    say(f"The built-in model: {_size(model)}. The task, {settings.dataset}: {example}")
     say(
         f"Fitting gates from {SEEDS} starting points: freely (G0), pushed open (G+) and pushed "
         "closed (G-); then ablating every head, and checking what the fits say ..."
@@ -75,13 +75,12 @@ def run(command: Command) -> None:
         model,
         inputs.data,
         called.study,
-        held_out=held_out,
+        held_out=inputs.held_out,
         out=folder,
         command=flat_settings(called),
         show_progress=not settings.quiet,
     )
-    say(_fits(finished))
-    say("\nWhat was found")
+    say(f"{_fits(finished)}\n\nWhat was found")
     print_findings(finished)
     say(describe_folder(folder.resolve()))
 

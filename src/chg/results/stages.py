@@ -80,7 +80,7 @@ class LogitsOfStudy:
         missing = [name for name in needed if name not in tensors]
         if missing:
             raise ResultsError(f"{file} holds no gates of a study: {missing[0]} is missing")
-        for name in tensors:
+        for name in sorted(tensors, key=lambda name: name != "initial"):  # others are compared
             _require_logits(file, name, tensors)
         return cls(
             {stage: tensors[stage] for stage in STAGES},
