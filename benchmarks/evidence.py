@@ -10,6 +10,7 @@ Each part simulates what it claims about, on cases whose truth is known.
 from __future__ import annotations
 
 import argparse
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -224,6 +225,7 @@ def main() -> None:
     parser.add_argument("--studies", type=int, default=20, help="studies of each kind")
     parser.add_argument("--only", choices=PARTS, action="append", help="a part; may be repeated")
     options = parser.parse_args()
+    logging.getLogger("chg").setLevel(logging.ERROR)  # null models do no task, and studies say so
     for name in options.only or PARTS:
         PARTS[name](options.studies)
 

@@ -16,7 +16,7 @@ from chg.results.convergence import Convergence, FitMotion, read_convergence
 from chg.results.heads_table import heads_table, lambda_range
 from chg.results.intervals import p_values, q_values, t_quantile
 from chg.results.provenance import git_commit, origin, package_versions
-from chg.results.redundancy import RedundantPair, propose_pairs
+from chg.results.redundancy import MOST_PAIRS, RedundantPair, propose_pairs
 from chg.results.roles import (
     FAMILIES,
     ROLE_OF,
@@ -38,6 +38,7 @@ __all__ = [
     "FAMILIES",
     "GATES",
     "METRICS",
+    "MOST_PAIRS",
     "ROLES",
     "ROLE_OF",
     "SCORES",

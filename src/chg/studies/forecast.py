@@ -20,6 +20,7 @@ from itertools import islice
 import torch
 from torch import Tensor, nn
 
+from chg.ablation import affordable
 from chg.config import StudyConfig
 from chg.data import TokenData
 from chg.engine import Engine, EvaluationOptions, evaluate_open, open_engine
@@ -33,7 +34,7 @@ from chg.fitting import (
     update_batches,
 )
 from chg.gating import Reference
-from chg.results import SCORES, STAGES
+from chg.results import MOST_PAIRS, SCORES, STAGES
 from chg.studies.fits import INITIAL_UPDATES
 from chg.studies.record import WATCHED_EVERY, WATCHED_ROWS
 from chg.studies.waves import fits_per_pass
@@ -136,7 +137,8 @@ def forecast(
         torch.cuda.reset_peak_memory_stats()
     with open_engine(model, reference=reference, recompute=config.recompute) as engine:
         took = _time_passes(engine, rows, held_out, config)
-        heads = int(engine.exists(config.unit).sum())
+        exists = engine.exists(config.unit).cpu()
+    heads = int(exists.sum())
     updates, measured = total_updates(config, len(rows)), len(held_out)
     few = min(updates, INITIAL_UPDATES)
     watched = took.alone * min(WATCHED_ROWS, measured) / WATCHED_EVERY * config.seeds
@@ -144,14 +146,15 @@ def forecast(
     ablation = took.ablated * heads * measured
     batches = measured / (config.batch_size * config.grad_accum_steps)
     slopes = took.initial / config.seeds * ESTIMATE_POINTS * batches
-    curves = len(SCORES) * 2 * min(config.check_seeds, config.seeds)
-    toggled = took.together * curves * min(config.check_points + 1, heads) * measured
+    pairs = min(MOST_PAIRS, heads) if config.seeds > 1 else 0  # about: gates propose them
+    seeds, points = affordable(exists, min(config.check_seeds, config.seeds), config.check_points)
+    toggled = took.together * len(SCORES) * 2 * seeds * points * measured
     return Forecast(
         config=config,
         updates=updates,
         fits=fits,
         measuring=took.together * len(STAGES) * config.seeds * measured,
-        ablation=ablation + slopes,
+        ablation=ablation + slopes + took.ablated * pairs * measured,
         check=toggled + ablation if config.check_seeds else 0.0,
         memory=_peak_memory(),
     )
