@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from chg.report import Study
 from chg.results.agreement import Agreement
 from chg.results.causal import CausalCurve, Checks, Correlation, GroupEffect
+from chg.results.convergence import Convergence, FitMotion
 from chg.results.heads_table import heads_table
 from chg.results.redundancy import RedundantPair
 from chg.results.roles import classify_heads, role_over_seeds
@@ -20,8 +21,11 @@ from chg.results.study_scores import Effects, PathScores, StudyScores
 
 SCORES = ("facilitation", "irrelevance", "interference")
 AGREEMENT = 0.6
+TOLERANCE = 0.125
 PULLS = {"facilitating": (3.6, 3.2), "irrelevant": (3.5, -3.4), "interfering": (-3.0, -3.7)}
 """Role -> where retention and removal take its logit."""
+IN_PART = {2: (3.6, 0.1), 3: (0.1, -3.7)}
+"""Head of the first layer -> the same, where the task stops its gate on the way."""
 
 
 def example_study(
@@ -65,7 +69,7 @@ def example_study(
             groups=(GroupEffect("facilitating", 3, -1.25, -1.4, -1.1, 0.12),),
             redundant=(_redundant(layers - 1),),
             proposed=5,
-            tolerance=0.125,
+            tolerance=TOLERANCE,
         ),
         agreement=_agreement(by_seed, roles),
         path=_path(by_seed, gates, exists) if path else None,
@@ -85,6 +89,9 @@ def _logits(
     for seed in range(seeds):
         logits["retention"][seed, -1, :2] = 3.8
         logits["removal"][seed, -1, :2] = (3.5, -3.5) if seed % 2 else (-3.5, 3.5)
+    for head, pulled in IN_PART.items():
+        if head < size[2]:
+            logits["retention"][:, 0, head], logits["removal"][:, 0, head] = pulled
     return {
         stage: np.where(exists, np.clip(values, -4, 4), np.nan).astype(np.float32)  # type: ignore[misc]
         for stage, values in logits.items()
@@ -107,6 +114,7 @@ def _heads(
     overall = role_over_seeds(roles, AGREEMENT)
     effect = np.select([truth == "facilitating", truth == "interfering"], [-1.0, 0.35], 0.0)
     scores = effect * random.gamma(1.5, 0.08, truth.shape) + random.normal(0, 0.004, truth.shape)
+    scores[0, 2:3] = 0.3  # ablation helps where gates say that the head is needed
     scores = np.where(exists, scores, np.nan)
     errors = 0.003 + 0.1 * np.abs(scores)
     estimate = scores * random.normal(1, 0.2, truth.shape)
@@ -116,7 +124,7 @@ def _heads(
         high = random.choice([0.1, 0.2, 0.5], truth.shape)
         lambdas = {"lambda_low": np.full(truth.shape, 0.05), "lambda_high": high}
     of_seeds = StudyScores(by_seed, roles, torch.empty(0))
-    return heads_table(of_seeds, overall, effects, 0.1, lambdas)
+    return heads_table(of_seeds, overall, effects, TOLERANCE, lambdas)
 
 
 def _metrics(
@@ -149,19 +157,34 @@ def _check(
         "interference": ("interfering", "positive", 0.25),
     }[score]
     in_role = float((roles == role).sum(axis=(1, 2)).mean())
-    counts = np.unique(np.linspace(0, max(in_role * 1.3, 4), 24).astype(int))
+    counts = np.unique(np.linspace(1, max(in_role * 1.3, 4), 24).astype(int))
     rise = 1 - np.exp(-3 * counts / max(in_role, 1))
     beyond = np.clip(counts - in_role, 0, None) / max(in_role, 1)
     seeds = len(values)
     difference = size * rise - 0.6 * beyond + random.normal(0, 0.02, (seeds, len(counts)))
-    difference[:, 0] = 0
     order = tuple(
         tuple((int(i) // one.shape[1], int(i) % one.shape[1]) for i in np.argsort(-one.ravel())[:5])
         for one in np.nan_to_num(values, nan=-1)
     )
-    verdict = f"{difference.mean():+.3f} nats per token over {in_role:.0f} {role} heads: {expected}"
+    at = int(np.abs(counts - in_role).argmin())
+    value = float(difference[:, at].mean())
+    verdict = f"{value:+.3f} nats per token over {in_role:.0f} {role} heads: {expected}"
     holds = {"facilitation": True, "irrelevance": False, "interference": None}[score]
-    return CausalCurve(score, expected, counts, difference, in_role, order, holds, verdict)
+    return CausalCurve(
+        score=score,
+        expected=expected,
+        counts=counts,
+        difference=difference,
+        in_role=in_role,
+        heads=order,
+        holds=holds,
+        verdict=verdict,
+        judged_at=int(counts[at]),
+        value=value,
+        low=value - 0.1,
+        high=value + 0.1,
+        tolerance=TOLERANCE if expected == "zero" else None,
+    )
 
 
 def _correlations(table: pd.DataFrame) -> list[Correlation]:
@@ -209,6 +232,16 @@ def _path(
     return PathScores(lambdas, roles, scores)
 
 
+def _convergence(seeds: int) -> dict[str, Any]:
+    """All fits at rest, but for one of removal."""
+    fits = [
+        FitMotion(stage, seed, 0.09 if (stage, seed) == ("removal", 0) else 0.0, 0.01)
+        for stage in STAGES
+        for seed in range(seeds)
+    ]
+    return Convergence(tuple(fits), 300).to_json()
+
+
 def _manifest(title: str, layers: int, heads: int, seeds: int) -> dict[str, Any]:
     model, data = title.split(" on ")
     return {
@@ -243,13 +276,14 @@ def _manifest(title: str, layers: int, heads: int, seeds: int) -> dict[str, Any]
             "p_value": 1e-40,
         },
         "unit": "head",
-        "figures": {
+        "convergence": _convergence(seeds),
+        "figures": {"ungated": {"nll": 0.412, "accuracy": 0.871}}
+        | {
             name: {
                 "nll": {"mean": nll, "min": nll - 0.02, "max": nll + 0.03},
                 "accuracy": {"mean": accuracy, "min": accuracy - 0.01, "max": accuracy + 0.01},
             }
             for name, nll, accuracy in (
-                ("ungated", 0.412, 0.871),
                 ("initial", 0.377, 0.884),
                 ("retention", 0.371, 0.889),
                 ("removal", 0.402, 0.867),

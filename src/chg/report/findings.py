@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from numpy.typing import NDArray
 
 from chg.results import FAMILIES, TUNED, UNDECIDED, Competence, GroupEffect, StudyResults
 
@@ -18,35 +21,69 @@ _VERBS = {
 }
 
 
-def findings(study: StudyResults) -> tuple[str, ...]:
-    """Say what a study found, a sentence or two each, the grounds of all else first.
+@dataclass(frozen=True)
+class Ground:
+    """Something that all findings of a study rest on."""
 
-    1. Whether the model does the task, how far gates tune it, and whether the fits came to rest.
-    2. How many heads have each role, and what closing them together does.
-    3. Where ablation disagrees with a role, which pairs are redundant, and the causal check.
-    """
-    sentences = [
-        *_competence(study),
-        *(_role(study, score) for score in FAMILIES),
-        _undecided(study),
-        _disagreements(study),
-        *_redundant(study),
-        *(f"{curve.score.capitalize()}: {curve.verdict}." for curve in study.checks),
-    ]
-    return tuple(sentence for sentence in sentences if sentence)
+    text: str
+    warns: bool
+    """True where it takes the grounds away."""
 
 
-def _competence(study: StudyResults) -> list[str]:
-    if study.competence is None:
+@dataclass(frozen=True)
+class Findings:
+    """Sentences that say what a study found, by what they are about."""
+
+    grounds: tuple[Ground, ...]
+    """Whether the model does the task, how far gates tune it, and whether the fits came to rest."""
+    roles: tuple[str, ...]
+    """How many heads have each role, and what closing them together does."""
+    disagreements: tuple[str, ...]
+    """Where ablation disagrees with a role."""
+    proofs: tuple[str, ...]
+    """Pairs that are redundant, and the causal check."""
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """All of them, the grounds first."""
+        grounds = tuple(ground.text for ground in self.grounds)
+        return (*grounds, *self.roles, *self.disagreements, *self.proofs)
+
+
+def findings(study: StudyResults) -> Findings:
+    """Say what a study found, a sentence or two each."""
+    roles = [*(_role(study, score) for score in FAMILIES), _undecided(study)]
+    checks = (f"{curve.score.capitalize()}: {curve.verdict}." for curve in study.checks)
+    return Findings(
+        grounds=(*_competence(study), *_convergence(study)),
+        roles=tuple(sentence for sentence in roles if sentence),
+        disagreements=_disagreements(study),
+        proofs=(*_redundant(study), *checks),
+    )
+
+
+def _competence(study: StudyResults) -> list[Ground]:
+    competence = study.competence
+    if competence is None:
         return []
-    return [study.competence.sentence, _tuning(study, study.competence)]
+    return [
+        Ground(competence.sentence, not competence.does_task),
+        *_tuning(study, competence),
+    ]
 
 
-def _tuning(study: StudyResults, competence: Competence) -> str:
+def _convergence(study: StudyResults) -> list[Ground]:
+    convergence = study.convergence
+    if not convergence.fits:
+        return []
+    return [Ground(convergence.sentence, convergence.moving > 0)]
+
+
+def _tuning(study: StudyResults, competence: Competence) -> list[Ground]:
     """Say how much better or worse the model is under gates than without them."""
     figures = study.manifest.get("figures") or {}
     if not {"initial", "retention"} <= figures.keys():
-        return ""
+        return []
     ungated = float(figures["ungated"]["nll"])
     means = {"G0": figures["initial"]["nll"]["mean"], "G+": figures["retention"]["nll"]["mean"]}
     changes = " and ".join(
@@ -56,11 +93,12 @@ def _tuning(study: StudyResults, competence: Competence) -> str:
     share = competence.tuning(means["G+"])
     text = f"Gates change the model: on held-out rows it is {changes} than ungated"
     if share is None or share <= TUNED:
-        return f"{text}."
-    return (
-        f"{text}, {share:.0%} of the gap to the prompts of other rows. So gates tune the model as "
-        "well as reveal it: roles describe the tuned model."
+        return [Ground(f"{text}.", False)]
+    text += (
+        f", {share:.0%} of the gap to the prompts of other rows. So gates tune the model as well "
+        "as reveal it: roles describe the tuned model."
     )
+    return [Ground(text, True)]
 
 
 def _role(study: StudyResults, score: str) -> str:
@@ -95,36 +133,45 @@ def _undecided(study: StudyResults) -> str:
     if not count:
         return ""
     why = "the seeds disagree about them, or their gates still moved"
+    if len(study.seeds) == 1:
+        why = "their gates follow the pattern of no role, or still moved"
     if study.competence is not None and not study.competence.shows_task:
         why += ", or they seem to matter for a task of which the model shows no sign"
-    return f"{count} {'is' if count == 1 else 'are'} undecided: {why}."
+    return f"{count} {'head is' if count == 1 else 'heads are'} undecided: {why}."
 
 
-def _disagreements(study: StudyResults) -> str:
+def _disagreements(study: StudyResults) -> tuple[str, ...]:
     """Say at which heads ablation disagrees with the role."""
+    if "ablation_score" not in study.heads:
+        return ()
     at = study.heads["disagrees"]
     listed = study.heads[at.str.contains("G = 1", regex=False)]
+    overall = study.matrix("role", missing="")
     text = f"Ablation with all others open disagrees with the role of {_count(listed)}"
     if not listed.empty:
-        text += f": {_listed(study, listed, 'ablation_score')} (redundancy may explain it)"
+        text += f": {_listed(study, listed, 'ablation_score', overall)} (redundancy may explain it)"
     if "retention_score" not in study.heads:
-        return f"{text}."
+        return (f"{text}.",)
     contradicted = study.heads[at.str.contains("G+", regex=False)]
-    text += f". From G+ of seed {study.seeds[0]}, where it would contradict it, with that of "
-    text += _count(contradicted)
-    if not contradicted.empty:
-        text += f": {_listed(study, contradicted, 'retention_score')}"
-    return f"{text}."
+    told = f"Ablation from G+ of seed {study.seeds[0]} contradicts "
+    if contradicted.empty:
+        told += "no role that this seed gives"
+    else:
+        named = _listed(study, contradicted, "retention_score", study.roles[0])
+        told += f"the role that this seed gives {_count(contradicted)}: {named}"
+    return f"{text}.", f"{told}."
 
 
 def _count(heads: pd.DataFrame) -> str:
     return {0: "no head", 1: "1 head"}.get(len(heads), f"{len(heads)} heads")
 
 
-def _listed(study: StudyResults, heads: pd.DataFrame, column: str) -> str:
+def _listed(study: StudyResults, heads: pd.DataFrame, column: str, roles: NDArray[Any]) -> str:
+    """Name heads with a role and a score each, the largest scores first."""
     ranked = heads.loc[heads[column].abs().sort_values(ascending=False).index]
     named = [
-        f"{study.name(row['layer'], row['head'])} {row['role']} {row[column]:+.3f}"
+        f"{study.name(row['layer'], row['head'])} {roles[row['layer'], row['head']]} "
+        f"{row[column]:+.3f}"
         for row in ranked.head(NAMED).to_dict("records")
     ]
     return ", ".join(named) + _more(len(heads))

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from chg.report.findings import findings
 from chg.report.palette import IMPORTANT, IN_THE_WAY, LOW, ROLE_COLORS
 from chg.report.scale import color_scale
 from chg.results import ROLES, StudyResults
@@ -22,18 +23,32 @@ CELL = "text-align:left;padding:1px 16px 1px 0;font-size:13px"
 
 
 def study_html(study: StudyResults) -> str:
-    """HTML with the counts of roles, the role map and the strongest heads."""
+    """HTML with what was found in words, the role map and the strongest heads."""
     title = html.escape(str(study.manifest.get("title", "study")))
     summary = html.escape(str(study.manifest.get("summary", "")))
     return (
         '<div style="font:14px/1.5 system-ui,sans-serif;max-width:1040px">'
         f'<div style="font-size:1.25em;font-weight:600">{title}</div>'
-        f'<p style="margin:.3em 0 .8em;opacity:.8">{summary}</p>'
+        f"{_opening(study)}"
+        f'<p style="margin:.3em 0 .8em;opacity:.8;font-size:.9em">{summary}</p>'
         '<div style="display:flex;flex-wrap:wrap;gap:12px 28px;align-items:flex-start">'
         f'<div style="max-width:{MAP_WIDTH}px">{_role_map(study)}{_counts(study)}</div>'
         f"{_ablation_map(study)}"
         f"{_table(study)}</div></div>"
     )
+
+
+def _opening(study: StudyResults) -> str:
+    """Grounds of the study, those that warn in red, and what its heads do."""
+    found = findings(study)
+    warning = f"color:{IMPORTANT};font-weight:600"
+    grounds = "".join(
+        f'<div style="margin:.3em 0;{warning if ground.warns else ""}">'
+        f"{html.escape(ground.text)}</div>"
+        for ground in found.grounds
+    )
+    roles = "".join(f"<li>{html.escape(sentence)}</li>" for sentence in found.roles)
+    return f'{grounds}<ul style="margin:.4em 0;padding-left:1.3em">{roles}</ul>'
 
 
 def _counts(study: StudyResults) -> str:
@@ -111,12 +126,13 @@ def _table(study: StudyResults) -> str:
 
 
 def _cells(study: StudyResults, row: dict[Any, Any]) -> str:
-    interval = f"{row['facilitation_low']:.2f} to {row['facilitation_high']:.2f}"
+    low, high = row["facilitation_low"], row["facilitation_high"]
+    interval = "" if np.isnan(low) else f" ({low:.2f} to {high:.2f})"
     ablation = row.get("ablation_score", np.nan)
     texts = [
         study.name(row["layer"], row["head"]),
         row["role"],
-        f"{row['facilitation_mean']:.3f} ({interval})",
+        f"{row['facilitation_mean']:.3f}{interval}",
         f"{row['interference_mean']:.3f}",
         "\u2013" if np.isnan(ablation) else f"{ablation:+.4f}",
     ]

@@ -16,8 +16,10 @@ from string import Template
 from typing import Any
 
 from chg.files import atomic_path
+from chg.report.findings import findings
+from chg.report.opening import findings_lists, grounds, held_out_table, tone
 from chg.report.page_data import heads_csv, page_data
-from chg.report.page_facts import facts_list, held_out_table, reading_rows
+from chg.report.page_facts import facts_list, reading_rows, thresholds
 from chg.report.palette import (
     DARK_ROLE_COLORS,
     DARK_THEME,
@@ -39,6 +41,7 @@ def render_page(study: StudyResults) -> str:
     from chg.report.page_charts import chart_sections  # loads matplotlib
 
     manifest, sections = study.manifest, chart_sections(study)
+    found = findings(study)
     style = Template(_part("page.css")).substitute(
         light=css_variables(ROLE_COLORS, LIGHT_THEME),
         dark=css_variables(DARK_ROLE_COLORS, DARK_THEME),
@@ -49,8 +52,12 @@ def render_page(study: StudyResults) -> str:
         title=html.escape(str(manifest.get("title", "study"))),
         summary=html.escape(str(manifest.get("summary", ""))),
         facts=facts_list(manifest),
-        metrics=held_out_table(manifest.get("figures") or {}),
+        grounds=grounds(found),
+        tone=tone(study, found),
+        metrics=held_out_table(study),
+        findings=findings_lists(found),
         reading=reading_rows(),
+        **thresholds(manifest),
         links="".join(f'<a href="#{one.name}-section">{one.link}</a>' for one in sections),
         charts="\n\n".join(one.html for one in sections),
         style=style,

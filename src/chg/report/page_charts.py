@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from chg.report.embedded import SIZE, embed
+from chg.report.opening import prose
 from chg.report.palette import slug
 from chg.report.panels import (
     Panel,
@@ -16,11 +17,13 @@ from chg.report.panels import (
     between_seeds,
     check_panels,
     curve_panels,
+    expectation,
+    judgment,
     layer_panels,
     path_panels,
     spread,
 )
-from chg.results import ROLES, StudyResults
+from chg.results import ROLES, SCORES, STAGE_NAMES, STAGES, StudyResults
 
 MAX_GROUPS = 30
 """Redundant groups that are listed; the rest are counted."""
@@ -29,8 +32,9 @@ SQUARE = 3.2, 3.2
 CURVES_HINT = "Thin lines are seeds, the thick line is their mean. A dot is a single measurement."
 CHECKS_HINT = (
     "Heads toggled one after another in order of a score, starting from G+: mean target "
-    "log-probability with the heads closed minus that with them open. The band spans the seeds; "
-    "beyond the dashed line there are no more heads of the role."
+    "log-probability with the heads closed minus that with them open. The shade spans the seeds. "
+    "The diamond is judged, where as many heads are toggled as have the role, with its 95 % "
+    "interval over rows; for irrelevance the whole interval must lie in the green band."
 )
 PATH_HINT = (
     "The share of heads in each role as |lambda| rises, and the scores. Pin a head in the map to "
@@ -67,7 +71,9 @@ def chart_sections(study: StudyResults) -> list[Section]:
         Section(
             "layers", "Layer profile", "Layers", _legend() + _charts("layers", layer_panels(study))
         ),
-        Section("curves", "Fits", "Fits", _charts("curves", curves), CURVES_HINT),
+        Section(
+            "curves", "Fits", "Fits", _convergence(study) + _charts("curves", curves), CURVES_HINT
+        ),
         Section("checks", "Causal check", "Check", _checks(study), CHECKS_HINT),
         Section("agreement", "Do the seeds agree?", "Seeds", _agreement(study)),
         Section("path", "Strength of the regularisation", "Strength", _path(study), PATH_HINT),
@@ -92,28 +98,70 @@ def _charts(
     return f'<div id="{name}" class="charts">{figures}</div>'
 
 
+def _convergence(study: StudyResults) -> str:
+    """Motion of the fits at their end, stage by stage; nothing where it was not kept."""
+    convergence = study.convergence
+    if not convergence.fits:
+        return ""
+    rows = []
+    for stage in STAGES:
+        fits = [fit for fit in convergence.fits if fit.stage == stage]
+        moving = [str(fit.seed) for fit in fits if fit.moving]
+        drifts = [fit.drift for fit in fits]
+        rows.append(
+            (
+                STAGE_NAMES[stage].row,
+                f"{len(moving)} of {len(fits)}"
+                + (f" (seed {', '.join(moving)})" if moving else ""),
+                f"{max((fit.changed for fit in fits), default=0):.1%}",
+                f"{max(drifts, key=abs, default=0):+.3f}",
+            )
+        )
+    names = (
+        "fits",
+        "still moving",
+        "heads that changed, at most",
+        "drift of the mean gate, at most",
+    )
+    tone = "warns" if convergence.moving else "hint"
+    words = f'<p class="{tone}">{prose(convergence.sentence)}</p>'
+    return words + table("convergence", names, rows)
+
+
 def _legend() -> str:
     items = "".join(f'<span><i class="swatch {slug(role)}"></i>{role}</span>' for role in ROLES)
     return f'<p class="legend">{items}</p>'
 
 
 def _checks(study: StudyResults) -> str:
-    badges = {True: ("yes", "\u2713 holds"), False: ("no", "\u2717 does not hold")}
+    able = study.competence is None or study.competence.does_task
+    # What holds of a model that does not do its task is no cause for green.
+    badges = {True: ("yes" if able else "unsure", "\u2713 ")}
+    badges |= {False: ("no", "\u2717 "), None: ("unsure", "")}
     notes = []
     for check in study.checks:
-        unsure = ("", "too few rows to say" if check.in_role else "no such head")
-        tone, verdict = unsure if check.holds is None else badges[check.holds]
-        expected = "about zero" if check.expected == "zero" else check.expected
+        tone, sign = badges[check.holds]
         notes.append(
-            f' \u2013 expected {expected} <span class="badge {tone}">{verdict}</span>'
+            f" \u2013 expected {expectation(check)} "
+            f'<span class="badge {tone}">{sign}{judgment(check)}</span>'
             f'<span class="verdict">{html.escape(check.verdict)}</span>'
         )
+    return _charts("checks", check_panels(study), notes) + _correlations(study)
+
+
+def _correlations(study: StudyResults) -> str:
+    """Rank correlations as a table, a row per measured effect and a column per score."""
+    found = {(row.effect, row.score): row.spearman for row in study.correlations}
+    effects = dict.fromkeys(effect for effect, _ in found)
     rows = [
-        (row.score, row.effect, "\u2013" if np.isnan(row.spearman) else f"{row.spearman:.3f}")
-        for row in study.correlations
+        (effect, *(_defined(found.get((effect, score), np.nan)) for score in SCORES))
+        for effect in effects
     ]
-    names = ("score", "measured effect", "Spearman \u03c1 over heads")
-    return _charts("checks", check_panels(study), notes) + table("correlations", names, rows)
+    return table("correlations", ("rank correlation (Spearman) with", *SCORES), rows)
+
+
+def _defined(correlation: float) -> str:
+    return "\u2013" if np.isnan(correlation) else f"{correlation:+.3f}"
 
 
 def table(name: str, header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chg.config import UNIT_LETTERS
+from chg.report.evidence import evidence
 from chg.report.palette import slug
 from chg.report.scale import color_scale
 from chg.results import ROLES, STAGES, PathScores, StudyResults, rank_correlation
@@ -39,7 +40,10 @@ def page_data(study: StudyResults) -> dict[str, Any]:
         "shape": [int(layers), int(heads)],
         "letter": UNIT_LETTERS[study.unit],
         "seeds": list(study.seeds),
-        "roles": {role: {"slug": slug(role), "meaning": ROLES[role]} for role in ROLES},
+        "roles": {
+            role: {"slug": slug(role), "meaning": ROLES[role], "evidence": told}
+            for role, told in evidence(study).items()
+        },
         "gates": {
             stage: [_thousandths(gates[rows]) for gates in study.gates(stage)] for stage in STAGES
         },

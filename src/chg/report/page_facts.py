@@ -6,27 +6,44 @@ import html
 from collections.abc import Mapping
 from typing import Any
 
+from chg.config import CLOSED_BELOW, OPEN_ABOVE
 from chg.files import short_name
 from chg.report.palette import slug
-from chg.results import ROLES, STAGE_NAMES
+from chg.results import FAMILIES, ROLES
 
 NOTHING = "\u2013"
 """Cell without a number."""
 FORMULAS = {
-    "facilitating": "facilitation = G\u2212",
-    "irrelevant": "irrelevance = G+ (1 \u2212 G\u2212)",
-    "interfering": "interference = 1 \u2212 G+",
+    "facilitation": "facilitation = G\u2212",
+    "irrelevance": "irrelevance = G+ (1 \u2212 G\u2212)",
+    "interference": "interference = 1 \u2212 G+",
 }
-"""Role -> its score, from the gates of retention (G+) and removal (G-)."""
+"""Every score from the gates of retention (G+) and removal (G-)."""
+ABLATION = {
+    "facilitation": "below zero",
+    "irrelevance": "about zero",
+    "interference": "above zero",
+}
+"""Score of ablation that the roles of each score lead one to expect."""
 
 
 def reading_rows() -> str:
-    """Every role with its meaning and its score, as rows of a table."""
+    """Every role with its meaning, its score and the ablation it goes with, as rows of a table."""
+    score_of = {role: score for score, roles in FAMILIES.items() for role in roles}
     return "".join(
         f'<tr><th scope="row"><i class="swatch {slug(role)}"></i>{role}</th>'
-        f"<td>{html.escape(meaning)}</td><td>{FORMULAS.get(role, NOTHING)}</td></tr>"
+        f"<td>{html.escape(meaning)}</td>"
+        f"<td>{FORMULAS.get(score_of.get(role, ''), NOTHING)}</td>"
+        f"<td>{ABLATION.get(score_of.get(role, ''), NOTHING)}</td></tr>"
         for role, meaning in ROLES.items()
     )
+
+
+def thresholds(manifest: Mapping[str, Any]) -> dict[str, str]:
+    """Gates above and below which the study reads a head as open and as closed."""
+    settings = _mapping(manifest, "configuration")
+    usual = {"open_above": OPEN_ABOVE, "closed_below": CLOSED_BELOW}
+    return {name: f"{settings.get(name, value):g}" for name, value in usual.items()}
 
 
 def facts_list(manifest: Mapping[str, Any]) -> str:
@@ -82,35 +99,3 @@ def _seconds(value: Any) -> str:
     if not isinstance(value, int | float):
         return str(value)
     return f"{value:.1f} s" if value < 600 else f"{value / 60:.1f} min"
-
-
-def held_out_table(by_stage: Mapping[str, Any]) -> str:
-    """Held-out NLL and accuracy of the ungated model and of each stage; nothing if unknown."""
-    names = {str(stage): name.row for stage, name in STAGE_NAMES.items()}
-    rows = []
-    for stage, metrics in by_stage.items():
-        if not isinstance(metrics, Mapping):
-            continue
-        cells = "".join(f"<td>{_spread(metrics.get(name))}</td>" for name in ("nll", "accuracy"))
-        rows.append(f'<tr><th scope="row">{names.get(stage, html.escape(stage))}</th>{cells}')
-    header = "".join(
-        f'<th scope="col">{name}</th>' for name in ("gates", "NLL (nats per token)", "accuracy")
-    )
-    caption = "<caption>On held-out rows, mean over the seeds and range</caption>"
-    if not rows:
-        return ""
-    return (
-        f'<div class="scroll"><table class="plain" id="figures">{caption}'
-        f"<thead><tr>{header}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
-    )
-
-
-def _spread(value: Any) -> str:
-    """Mean and range over seeds, `0.377 <small>0.360 to 0.400`; a number alone, or a dash."""
-    if isinstance(value, Mapping):
-        mean, low, high = (value.get(name) for name in ("mean", "min", "max"))
-        known = isinstance(low, int | float) and isinstance(high, int | float)
-        if not known or low == high:
-            return _spread(mean)
-        return f"{_spread(mean)} <small>{low:.3f} to {high:.3f}</small>"
-    return f"{value:.3f}" if isinstance(value, int | float) else NOTHING

@@ -28,7 +28,7 @@ class Study(StudyResults):
     @property
     def findings(self) -> tuple[str, ...]:
         """Findings in sentences; the grounds of all else come first."""
-        return findings(self)
+        return findings(self).sentences
 
     def plot_roles(self, ax: Target | None = None, title: str | None = None) -> Figure:
         """Draw the role of every head; a cut corner where seeds disagree."""

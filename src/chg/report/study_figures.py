@@ -18,8 +18,11 @@ from chg.report.palette import GATE_COLOR, MUTED, ROLE_COLORS, SCORE_COLORS
 from chg.report.panels import (
     Panel,
     agreement_panels,
+    check_legend,
     check_panels,
     curve_panels,
+    expectation,
+    judgment,
     layer_panels,
     path_panels,
 )
@@ -43,7 +46,7 @@ def plot_roles(study: StudyResults, ax: Target | None = None, title: str | None 
     handles: list[Artist] = [*draw_roles(axes, roles)]
     if _cut_corners(axes, study, roles):
         corner = Line2D(
-            [], [], marker=(3, 0, -45), color=MUTED, linewidth=0, label="seeds disagree"
+            [], [], marker=(3, 0, -45), color=MUTED, linewidth=0, label="another role in some seeds"
         )
         handles.append(corner)
     place.legend(handles, columns=3, size=9)
@@ -99,16 +102,10 @@ def plot_checks(study: StudyResults, ax: Target | None = None, title: str | None
     if not panels:
         raise ResultsError("this study has no causal check; run it with --check_seeds 1 or more")
     place = _charts(panels, canvas(ax, (1, len(panels)), (3.4 * len(panels), 4), "plot_checks"))
-    verdicts = {True: "holds", False: "does not hold", None: "no such head"}
     for axes, panel, check in zip(place.panels, panels, study.checks, strict=True):
-        heading = f"{panel.title.lower()}\nexpected {check.expected}: {verdicts[check.holds]}"
+        heading = f"{panel.title.lower()}\nexpected {expectation(check)}: {judgment(check)}"
         axes.set_title(heading, fontsize=10)
-    handles = [
-        Line2D([], [], color="#444444", label="mean of the seeds"),
-        Patch(color="#444444", alpha=0.18, label="range of the seeds"),
-        Line2D([], [], color="#444444", linestyle="--", label="last head of the role"),
-    ]
-    place.legend(handles, columns=3)
+    place.legend(check_legend(study.checks), columns=3)
     return _finish(place, title, study, "Causal check")
 
 

@@ -13,8 +13,9 @@ from chg.results.contrast import (
     mean_and_spread,
 )
 from chg.results.convergence import Convergence, FitMotion, read_convergence
+from chg.results.disagreement import nothing_below
 from chg.results.heads_table import heads_table, lambda_range
-from chg.results.intervals import p_values, q_values, t_quantile
+from chg.results.intervals import SIGNIFICANT, p_values, q_values, t_quantile
 from chg.results.provenance import git_commit, origin, package_versions
 from chg.results.redundancy import MOST_PAIRS, RedundantPair, propose_pairs
 from chg.results.roles import (
@@ -42,6 +43,7 @@ __all__ = [
     "ROLES",
     "ROLE_OF",
     "SCORES",
+    "SIGNIFICANT",
     "STAGES",
     "STAGE_NAMES",
     "TUNED",
@@ -76,6 +78,7 @@ __all__ = [
     "in_family",
     "lambda_range",
     "mean_and_spread",
+    "nothing_below",
     "origin",
     "p_values",
     "package_versions",

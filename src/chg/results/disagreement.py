@@ -34,13 +34,18 @@ def disagreements(
     Returns:
         `[layer, head]`: empty where they agree, else `G = 1`, `G+`, or `G = 1 and G+`.
     """
-    nothing = min(tolerance or LARGEST_NOTHING, LARGEST_NOTHING)
+    nothing = nothing_below(tolerance)
     at_one = _contradicts(overall, effects.ablation, effects.stderr, effects.sequences, nothing)
     at_plus = np.zeros(overall.shape, dtype=bool)
     if effects.at_retention is not None and effects.at_retention_stderr is not None:
         scores, errors = effects.at_retention, effects.at_retention_stderr
         at_plus = _contradicts(first_seed, scores, errors, effects.sequences, nothing)
     return np.select([at_one & at_plus, at_one, at_plus], ["G = 1 and G+", "G = 1", "G+"], "")
+
+
+def nothing_below(tolerance: float | None) -> float:
+    """Nats per token up to which the effect of one head counts as nothing."""
+    return min(tolerance or LARGEST_NOTHING, LARGEST_NOTHING)
 
 
 def _contradicts(

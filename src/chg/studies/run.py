@@ -42,6 +42,7 @@ from chg.results import (
     CHECKS,
     GATES,
     STAGES,
+    Checks,
     Competence,
     LogitsOfStudy,
     git_commit,
@@ -210,7 +211,7 @@ class _Run:
             "times": self.times,
             "figures": metrics,
         }
-        manifest["summary"] = _summary(manifest)
+        manifest["summary"] = _summary(manifest, proofs)
         study = Study.read(folder.path, manifest)
         if report:
             save_study(study, folder.path)
@@ -280,7 +281,7 @@ def _describe(data: TokenData) -> dict[str, Any]:
     }
 
 
-def _summary(manifest: Mapping[str, Any]) -> str:
+def _summary(manifest: Mapping[str, Any], proofs: Checks) -> str:
     """Say what was run, in a paragraph."""
     config, held_out = manifest["configuration"], manifest["held_out"]
     layers, heads = manifest["shape"]
@@ -291,6 +292,13 @@ def _summary(manifest: Mapping[str, Any]) -> str:
     model, data = (
         short_name(manifest[part][key]) for part, key in (("model", "model"), ("data", "name"))
     )
+    checked = ""
+    if proofs.curves:
+        # The check uses fewer seeds than it was told where more would cost more than the ablation.
+        seeds = counted(len(proofs.curves[0].heads), "seed")
+        checked = (
+            f", and the scores were checked by toggling heads in their order from G+ of {seeds}"
+        )
     return (
         f"{starts} of {model} ({layers} layers x {heads} heads) "
         f"{'was' if config['seeds'] == 1 else 'were'} fitted on {manifest['data']['rows']} rows "
@@ -298,6 +306,5 @@ def _summary(manifest: Mapping[str, Any]) -> str:
         f"open (G+) and to close (G-), up to {config['max_steps'] or 'all'} updates of "
         f"{config['batch_size']} rows each, |lambda| {strengths}. Then every head was ablated "
         f"{ablated}, alone, on {held_out['rows']} held-out rows ({held_out['target_tokens']} "
-        f"scored tokens), and the scores were checked by toggling heads in their order from the G+ "
-        f"of {counted(min(config['check_seeds'], config['seeds']), 'seed')}."
+        f"scored tokens){checked}."
     )

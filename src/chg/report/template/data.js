@@ -2,6 +2,7 @@
 const data = JSON.parse(document.getElementById("data").textContent);
 const [LAYERS, HEADS] = data.shape;
 const ROLES = Object.keys(data.roles);
+const UNDECIDED = "undecided";
 const SCORES = ["facilitation", "irrelevance", "interference"];
 const STAGES = { initial: "G0", retention: "G+", removal: "G\u2212" };
 const MAX_PINS = 6;
@@ -15,7 +16,7 @@ const grid = Array.from({ length: LAYERS }, () => new Array(HEADS).fill(null));
 for (const head of heads) grid[head.layer][head.head] = head;
 
 const state = { view: "role", seed: "all", current: null, pinned: [], sort: ["facilitation", -1], page: 0 };
-const filter = { text: "", roles: new Set(ROLES), limits: [] };
+const filter = { text: "", roles: new Set(ROLES), disagreeing: false, limits: [] };
 
 // No field of heads.csv holds a comma or a quote: numbers, booleans and role names.
 function parseCsv(text) {
@@ -54,8 +55,9 @@ function roleVotes(head) {
   return votes.filter(([, count]) => count).sort((a, b) => b[1] - a[1]);
 }
 
-function votesFor(head, role) {
-  return roleVotes(head).find(([name]) => name === role)?.[1] ?? 0;
+// Seeds that give a head its role; none say that it is undecided.
+function seedsInRole(head) {
+  return head.role === UNDECIDED ? null : head.seeds_in_role;
 }
 
 const scoreOfSeed = {
@@ -145,6 +147,7 @@ function parseHeads(text) {
 
 function matches(head) {
   if (!filter.roles.has(head.role)) return false;
+  if (filter.disagreeing && !head.disagrees) return false;
   const named = parsedText();
   const isNamed = (one) =>
     !one.unknown && [undefined, head.layer].includes(one.layer) && [undefined, head.head].includes(one.head);

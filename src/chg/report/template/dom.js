@@ -27,13 +27,20 @@ function roleLabel(role) {
   return element("span", {}, swatch(role), role);
 }
 
+function small(text) {
+  return element("small", {}, text);
+}
+
 // A bar from 0 to 1 with the interval over seeds drawn on it.
 function meter(value, low, high, tone) {
   const bar = element("span", { class: "meter" }, element("i", {}), element("s", {}));
   bar.style.setProperty("--tone", tone);
   bar.children[0].style.width = `${100 * value}%`;
-  bar.children[1].style.left = `${100 * low}%`;
-  bar.children[1].style.width = `${100 * (high - low)}%`;
+  if (low === null) bar.children[1].remove();
+  else {
+    bar.children[1].style.left = `${100 * low}%`;
+    bar.children[1].style.width = `${100 * (high - low)}%`;
+  }
   return bar;
 }
 

@@ -7,7 +7,8 @@ function point(head) {
   $("live").textContent =
     `${head.name}, ${head.role}; facilitation ${number(head.facilitation_mean)}, ` +
     `irrelevance ${number(head.irrelevance_mean)}, interference ${number(head.interference_mean)}` +
-    (views.ablation ? `, ablation ${signed(head.ablation_score)} nats per token` : "");
+    (views.ablation ? `, ablation ${signed(head.ablation_score)} nats per token` : "") +
+    (head.disagrees ? `; ablation disagrees with the role at ${head.disagrees}` : "");
 }
 
 function togglePin(head) {
@@ -23,17 +24,33 @@ function pinsChanged() {
   addressChanged();
 }
 
+// How sure the role is; of an undecided head, what the seeds say one by one.
 function seedsSaying(head) {
-  return data.seeds.length > 1 ? `${votesFor(head, head.role)} of ${data.seeds.length} seeds` : "one seed";
+  if (seedsInRole(head) !== null)
+    return `${supportOf(head)} ${data.seeds.length > 1 ? "seeds" : "seed"}, 95 % ${supportInterval(head)}`;
+  const votes = roleVotes(head).map(([role, count]) => `${count} ${role}`);
+  return `no role; by seed: ${votes.join(", ")}`;
 }
 
+// Of a score over seeds; a single seed has none.
 function interval(head, score) {
-  return `${number(head[`${score}_low`])} to ${number(head[`${score}_high`])}`;
+  const [low, high] = [head[`${score}_low`], head[`${score}_high`]];
+  return low === null ? "" : `${number(low)} to ${number(high)}`;
 }
 
-function standardError(head) {
-  const error = head.ablation_stderr ?? null;
-  return error === null ? "" : `\u00b1 ${number(error, 4)} standard error`;
+function standardError(head, of = "ablation") {
+  const error = head[`${of}_stderr`] ?? null;
+  return error === null ? "" : `\u00b1 ${number(error, 4)}`;
+}
+
+function ablationWords(head, of) {
+  const error = standardError(head, of);
+  return [error && `${error} standard error`, `q ${pValue(head[`${of}_q`])}`].filter(Boolean).join(", ");
+}
+
+function pValue(value) {
+  if (value === null || value === undefined) return "\u2013";
+  return value < 0.0001 ? "< 0.0001" : value.toFixed(4);
 }
 
 function showTooltip(head, x, y) {
@@ -47,7 +64,9 @@ function showTooltip(head, x, y) {
   const rows = SCORES.map((score) => row(score, number(head[`${score}_mean`]), interval(head, score)));
   for (const [stage, label] of Object.entries(STAGES))
     rows.push(row(label, number(views[stage].value(head, state.seed)), ""));
-  if (views.ablation) rows.push(row("ablation", signed(head.ablation_score), standardError(head)));
+  if (views.ablation) rows.push(row("ablation", signed(head.ablation_score), ablationWords(head, "ablation")));
+  if (columns.retention)
+    rows.push(row("at G+", signed(head.retention_score), ablationWords(head, "retention")));
   if (views.estimate) rows.push(row("estimate", signed(head.estimate_score), ""));
   const shown = state.seed === "all" ? "" : `; gates of seed ${data.seeds[state.seed]}`;
   const tip = $("tooltip");
@@ -59,7 +78,8 @@ function showTooltip(head, x, y) {
       element("b", {}, head.name),
       " ",
       roleLabel(head.role),
-      element("small", {}, ` (${seedsSaying(head)}${shown})`),
+      disagreementMark(head),
+      element("small", {}, ` ${seedsSaying(head)}${shown}`),
     ),
     element("table", {}, rows),
   );
@@ -134,8 +154,9 @@ function pinButton(head) {
 
 // [name of the row, head -> what stands in its column]
 function inspectorRows() {
-  const small = (text) => element("small", {}, text);
-  const rows = [["role", (head) => [roleLabel(head.role), small(seedsSaying(head))]]];
+  const rows = [
+    ["role", (head) => [roleLabel(head.role), disagreementMark(head), small(seedsSaying(head))]],
+  ];
   for (const score of SCORES) {
     const [value, low, high] = ["mean", "low", "high"].map((end) => `${score}_${end}`);
     rows.push([
@@ -148,7 +169,11 @@ function inspectorRows() {
     ]);
   }
   if (views.ablation)
-    rows.push(["ablation", (head) => [signed(head.ablation_score), small(standardError(head))]]);
+    rows.push(["ablation", (head) => [signed(head.ablation_score), small(ablationWords(head, "ablation"))]]);
+  if (columns.retention)
+    rows.push(["ablation at G+", (head) => [signed(head.retention_score), small(ablationWords(head, "retention"))]]);
+  if (heads.some((head) => head.disagrees))
+    rows.push(["disagreement", (head) => head.disagrees ? `ablation at ${head.disagrees}` : "none"]);
   if (views.estimate) rows.push(["estimate", (head) => signed(head.estimate_score)]);
   if (heads[0].lambda_low !== undefined) rows.push(["role holds for |\u03bb|", lambdaRange]);
   if (data.path) rows.push(["facilitation by |\u03bb|", strengthStrip]);

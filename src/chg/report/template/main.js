@@ -9,7 +9,7 @@ function drawCounts() {
         type: "button",
         class: `count ${data.roles[role].slug}`,
         "aria-pressed": String(only),
-        title: "Show these heads alone",
+        title: `${data.roles[role].meaning}; press to show these heads alone`,
         onclick: () => showOnly(role),
       },
       element("span", { class: "name" }, role),
@@ -17,9 +17,9 @@ function drawCounts() {
         "b",
         {},
         String(count),
-        element("small", {}, ` ${((100 * count) / heads.length).toFixed(0)} %`),
+        element("small", {}, ` ${share(count)}`),
       ),
-      element("span", {}, data.roles[role].meaning),
+      data.roles[role].evidence.map((words) => element("span", {}, words)),
     );
   };
   const active = document.activeElement?.closest?.("#counts")
@@ -27,6 +27,11 @@ function drawCounts() {
     : -1;
   $("counts").replaceChildren(...ROLES.map(card));
   if (active >= 0) $("counts").children[active].focus();
+}
+
+function share(count) {
+  const percent = (100 * count) / heads.length;
+  return percent > 0 && percent < 1 ? "< 1 %" : `${percent.toFixed(0)} %`;
 }
 
 function showOnly(role) {

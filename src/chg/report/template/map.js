@@ -111,7 +111,7 @@ function paintMap() {
   markMap();
 }
 
-// A cut corner in the next most frequent role's colour, where the seeds do not all say the same.
+// A cut corner in the colour of the most frequent other role that seeds give the head.
 function notches() {
   const side = Math.max(2.4, 0.42 * size.down);
   return heads.flatMap((head) => {
@@ -142,8 +142,8 @@ function markMap() {
 
 function legend(view) {
   if (view === views.role) {
-    const split = heads.some((head) => roleVotes(head).length > 1);
-    const corner = element("span", {}, element("i", { class: "corner" }), "seeds disagree");
+    const split = heads.some((head) => roleVotes(head).some(([role]) => role !== head.role));
+    const corner = element("span", {}, element("i", { class: "corner" }), "another role in some seeds");
     return [...ROLES.map(roleLabel), ...(split && state.seed === "all" ? [corner] : [])];
   }
   const bar = element("i", { class: "ramp" });

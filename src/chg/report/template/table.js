@@ -15,11 +15,23 @@ const columns = {
     title: "Standard error of the ablation score, over rows",
     value: (head) => head.ablation_stderr,
   },
+  q: {
+    label: "q",
+    title: "P value of the ablation score, corrected for the number of heads; significant below 0.05",
+    limit: "q",
+    value: (head) => head.ablation_q,
+  },
   seeds: {
     label: "Seeds",
-    title: "Seeds that say the same role",
+    title: "Seeds that give the head its role, and the 95 % interval of their share",
     limit: "share of seeds in the role",
-    value: (head) => votesFor(head, head.role) / data.seeds.length,
+    value: (head) => (seedsInRole(head) === null ? null : seedsInRole(head) / data.seeds.length),
+  },
+  retention: {
+    label: "Ablation at G+",
+    title: "The same with all other heads at G+ of the first seed, and its standard error",
+    limit: "ablation score at G+",
+    value: (head) => head.retention_score,
   },
   ...Object.fromEntries(
     SCORES.map((score) => [
@@ -76,7 +88,7 @@ function drawTableHead() {
 }
 
 function sortBy(name) {
-  const first = ["head", "role", "ablation", "stderr"].includes(name) ? 1 : -1;
+  const first = ["head", "role", "ablation", "stderr", "q", "retention"].includes(name) ? 1 : -1;
   state.sort = [name, state.sort[0] === name ? -state.sort[1] : first];
   state.page = 0;
   drawTable();
@@ -126,12 +138,15 @@ function drawPager(total, start, last) {
 function tableRow(head) {
   const cells = {
     head: nameCell,
-    role: (one) => element("td", {}, roleLabel(one.role)),
+    role: (one) => element("td", {}, roleLabel(one.role), disagreementMark(one)),
     ablation: (one) => element("td", {}, signed(one.ablation_score)),
     estimate: (one) => element("td", {}, signed(one.estimate_score)),
     stderr: (one) => element("td", {}, number(one.ablation_stderr, 4)),
     lambda: (one) => element("td", {}, lambdaRange(one)),
-    seeds: (one) => element("td", {}, `${votesFor(one, one.role)}/${data.seeds.length}`),
+    q: (one) => element("td", {}, pValue(one.ablation_q)),
+    retention: (one) =>
+      element("td", {}, signed(one.retention_score), small(standardError(one, "retention"))),
+    seeds: (one) => element("td", {}, supportOf(one), small(supportInterval(one))),
   };
   const row = element("tr", { class: isPinned(head) ? "pinned" : null });
   row.append(...Object.keys(columns).map((name) => (cells[name] ?? ((one) => scoreCell(one, name)))(head)));
@@ -163,6 +178,21 @@ function scoreCell(head, score) {
   cell.style.setProperty("--tone", columns[score].tone);
   cell.style.setProperty("--share", `${100 * value}%`);
   return cell;
+}
+
+// A sign at heads where ablation disagrees with the role.
+function disagreementMark(head) {
+  if (!head.disagrees) return null;
+  const words = `ablation disagrees with the role: at ${head.disagrees}`;
+  return element("span", { class: "differs", role: "img", "aria-label": words, title: words }, "\u2260");
+}
+
+function supportOf(head) {
+  return seedsInRole(head) === null ? "\u2013" : `${seedsInRole(head)} of ${data.seeds.length}`;
+}
+
+function supportInterval(head) {
+  return seedsInRole(head) === null ? "" : `${number(head.role_low, 2)} to ${number(head.role_high, 2)}`;
 }
 
 function filterChanged() {
@@ -221,6 +251,11 @@ function drawRoleFilter() {
 
 function listenToFilters() {
   drawRoleFilter();
+  $("ablation-filter").hidden = !heads.some((head) => head.disagrees);
+  $("disagreeing").addEventListener("change", () => {
+    filter.disagreeing = $("disagreeing").checked;
+    filterChanged();
+  });
   $("find").addEventListener("input", () => {
     filter.text = $("find").value;
     filterChanged();
