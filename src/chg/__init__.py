@@ -41,6 +41,7 @@ _NAMES = {
     "engine": [
         "Inspection",
         "MemoryEstimate",
+        "competence",
         "estimate_memory",
         "evaluate",
         "evaluate_gates",
@@ -58,7 +59,7 @@ _NAMES = {
     ],
     "models": ["find_head_sites", "frozen", "load_model", "register_architecture"],
     "report": ["Study", "analyze"],
-    "results": ["AblationResult", "ContrastResults", "Taxonomy", "classify_heads"],
+    "results": ["AblationResult", "Competence", "ContrastResults", "Taxonomy", "classify_heads"],
     "studies": ["Validation", "study", "validate"],
 }
 """Package -> the public names that it provides."""
