@@ -14,6 +14,7 @@ from chg.report.page import render_page, save_page
 from chg.report.page_charts import MAX_GROUPS, chart_sections
 from chg.report.palette import ROLE_COLORS, slug
 from chg.report.panels import agreement_panels, curve_panels
+from chg.results.causal import Checks
 from chg.results.redundancy import RedundantPair
 from support.example_study import example_study
 from support.page import Open
@@ -29,7 +30,6 @@ def test_says_what_was_run_and_what_was_found(opened: Open, studies: dict[str, S
     for role in ROLE_COLORS:
         counted = page.locator(f".count.{slug(role)} b").inner_text().split()[0]
         assert int(counted) == (study.heads["role"] == role).sum()
-    page.locator(".facts summary").click()
     assert "0.412" in page.locator("#figures").inner_text()
     for check in study.checks:
         assert check.verdict in page.locator("#checks").inner_text()
@@ -151,8 +151,7 @@ def test_a_study_that_says_little_has_a_page_too(opened: Open, tmp_path: Path) -
         study,
         manifest={"title": "</script><b>a & b"},
         heads=heads,
-        checks=(),
-        correlations=(),
+        proofs=Checks(),
         metrics=study.metrics.iloc[:0],
     )
     page = opened(str(save_page(bare, tmp_path / "bare.html")))

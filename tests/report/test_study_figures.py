@@ -17,6 +17,7 @@ from chg.report import save_figures
 from chg.report.palette import DARK_ROLE_COLORS, ROLE_COLORS
 from chg.report.study_figures import FIGURES
 from chg.results import ROLES
+from chg.results.causal import Checks
 from support.example_study import example_study
 
 
@@ -41,7 +42,7 @@ def test_pictures_are_the_same_bytes_each_time(tmp_path: Path) -> None:
 
 def test_figures_without_their_subject_are_left_out(tmp_path: Path) -> None:
     study = example_study(2, 3, 1)
-    bare = dataclasses.replace(study, checks=(), metrics=study.metrics.iloc[:0], manifest={})
+    bare = dataclasses.replace(study, proofs=Checks(), metrics=study.metrics.iloc[:0], manifest={})
     names = {path.stem for path in save_figures(bare, tmp_path)}
     assert names == {"roles", "scores", "gates", "layers"}
     with pytest.raises(ResultsError, match="no path"):

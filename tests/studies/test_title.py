@@ -72,3 +72,13 @@ def test_a_study_is_called_as_one_likes(tmp_path: Path, monkeypatch: pytest.Monk
         assert json.loads((out / "manifest.json").read_text())["title"] == "Planted heads"
         assert "<h1>Planted heads</h1>" in (out / "report.html").read_text()
     assert (out / "gates.safetensors").read_bytes() == gates
+
+
+@pytest.mark.parametrize(
+    ("seeds", "said"), [(0, "scored tokens)."), (3, "in their order from the G+ of 1 seed.")]
+)
+def test_a_summary_counts_the_seeds_that_were_checked(seeds: int, said: str) -> None:
+    """None without a check; fewer than were asked for on a model whose heads are soon ablated."""
+    settings = {"seeds": 3, "max_steps": 2, "check_seeds": seeds, "show_progress": False}
+    found = study(planted_model(), copy_rows(8), held_out=copy_rows(4, 9), **settings)
+    assert found.manifest["summary"].endswith(said)

@@ -13,7 +13,7 @@ NO_BREAK = "\u00a0"
 
 
 def evidence(study: StudyResults) -> dict[str, list[str]]:
-    """What ablation says of the heads of every role, in phrases; empty where nothing was ablated.
+    """Say what ablation shows of the heads of every role; nothing where nothing was ablated.
 
     Returns:
         Role -> how many of its heads have the ablation score that it leads one to expect, and how

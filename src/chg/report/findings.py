@@ -35,11 +35,11 @@ class Findings:
     """Sentences that say what a study found, by what they are about."""
 
     grounds: tuple[Ground, ...]
-    """Whether the model does the task, how far gates tune it, and whether the fits came to rest."""
+    """Competence of the model, how far gates tune it, and rest of the fits."""
     roles: tuple[str, ...]
-    """How many heads have each role, and what closing them together does."""
+    """Number of heads of each role, and effect of closing them together."""
     disagreements: tuple[str, ...]
-    """Where ablation disagrees with a role."""
+    """Heads where ablation disagrees with a role."""
     proofs: tuple[str, ...]
     """Pairs that are redundant, and the causal check."""
 

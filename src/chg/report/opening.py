@@ -83,8 +83,7 @@ def _spread(value: Any, percent: bool = False) -> str:
     """Mean and range over seeds, `0.377 <small>0.360 to 0.400`; a number alone, or a dash."""
     if isinstance(value, Mapping):
         mean, low, high = (value.get(name) for name in ("mean", "min", "max"))
-        known = isinstance(low, int | float) and isinstance(high, int | float)
-        if not known or low == high:
+        if low is None or high is None or low == high:
             return _spread(mean, percent)
         ends = f"{_number(low, percent)} to {_number(high, percent)}"
         return f"{_spread(mean, percent)} <small>{ends}</small>"

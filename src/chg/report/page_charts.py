@@ -136,8 +136,11 @@ def _legend() -> str:
 def _checks(study: StudyResults) -> str:
     able = study.competence is None or study.competence.does_task
     # What holds of a model that does not do its task is no cause for green.
-    badges = {True: ("yes" if able else "unsure", "\u2713 ")}
-    badges |= {False: ("no", "\u2717 "), None: ("unsure", "")}
+    badges: dict[bool | None, tuple[str, str]] = {
+        True: ("yes" if able else "unsure", "\u2713 "),
+        False: ("no", "\u2717 "),
+        None: ("unsure", ""),
+    }
     notes = []
     for check in study.checks:
         tone, sign = badges[check.holds]

@@ -196,7 +196,7 @@ def _draw_check(axes: Axes, check: CausalCurve) -> None:
     color = SCORE_COLORS[check.score]
     low, high = check.difference.min(axis=0), check.difference.max(axis=0)
     if check.tolerance is not None:
-        band = {"color": HELD_OUT_COLOR, "alpha": TOLERANCE_ALPHA, "linewidth": 0}
+        band: dict[str, Any] = {"color": HELD_OUT_COLOR, "alpha": TOLERANCE_ALPHA, "linewidth": 0}
         axes.axhspan(-check.tolerance, check.tolerance, **band)
     axes.axhline(0, color=MUTED, linewidth=0.8)
     axes.fill_between(check.counts, low, high, color=color, alpha=0.18, linewidth=0)

@@ -294,11 +294,10 @@ def _summary(manifest: Mapping[str, Any], proofs: Checks) -> str:
     )
     checked = ""
     if proofs.curves:
-        # The check uses fewer seeds than it was told where more would cost more than the ablation.
+        # Fewer seeds than were asked for, where more would cost more than ablating every head.
         seeds = counted(len(proofs.curves[0].heads), "seed")
-        checked = (
-            f", and the scores were checked by toggling heads in their order from G+ of {seeds}"
-        )
+        checked = ", and the scores were checked by toggling heads in their order from the G+ of "
+        checked += seeds
     return (
         f"{starts} of {model} ({layers} layers x {heads} heads) "
         f"{'was' if config['seeds'] == 1 else 'were'} fitted on {manifest['data']['rows']} rows "
