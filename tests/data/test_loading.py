@@ -181,6 +181,8 @@ NULLS = {
     "later.jsonl": ROW + b"\n null\n",
     "bom.jsonl": b"\xef\xbb\xbfnull\n",
     "whole.json": b"null",
+    "glued.json": b"null" + ROW,
+    "glued.jsonl": ROW + b"\nNaN" + ROW,
     "nan.jsonl": b"NaN\n" + ROW,
     "list.json": b"[NaN, " + ROW + b"]",
     "null_list.json": b"[null, " + ROW + b"]",

@@ -12,6 +12,7 @@ from chg.results.roles import (
     gates_moved,
     in_family,
     role_over_seeds,
+    roles_at_rest,
     seeds_for,
 )
 
@@ -59,13 +60,21 @@ def test_seeds_that_give_a_role_in_full_and_in_part_agree_on_it_in_part() -> Non
     assert in_family(roles, "facilitation").all()
 
 
-def test_a_gate_that_still_moves_has_no_role_in_part() -> None:
-    plus, minus = torch.full((1, 1, 3), 0.95), torch.tensor([[[0.5, 0.5, 0.9]]])
-    before = torch.tensor([[[0.45, 0.65, 0.5]]])
-    moved = gates_moved(torch.logit(before), torch.logit(minus))
-    assert moved.tolist() == [[[False, True, True]]]
-    roles = classify_heads(plus, minus, moved=moved).roles
-    assert roles[0, 0].tolist() == ["facilitating in part", "undecided", "facilitating"]
+def test_a_head_that_had_not_come_to_rest_is_undecided() -> None:
+    plus = torch.full((1, 1, 5), 0.95)
+    minus = torch.tensor([[[0.5, 0.5, 0.9, 0.75, 0.05]]])
+    earlier = torch.tensor([[[0.45, 0.65, 0.25, 0.65, 0.06]]])
+    moved = gates_moved(torch.logit(earlier), torch.logit(minus))
+    assert moved.tolist() == [[[False, True, True, True, False]]]
+    roles = classify_heads(plus, minus).roles
+    found = roles_at_rest(roles, classify_heads(plus, earlier).roles, moved)
+    in_part = "facilitating in part"
+    assert roles[0, 0].tolist() == [in_part, in_part, "facilitating", "facilitating", "irrelevant"]
+    assert found[0, 0].tolist() == [
+        in_part, "undecided", "undecided", "facilitating", "irrelevant",
+    ]  # fmt: skip
+    nothing = np.array([[[""]]])
+    assert roles_at_rest(nothing, nothing, moved[..., :1]).tolist() == [[[""]]]
 
 
 def test_thresholds_are_parameters() -> None:

@@ -117,4 +117,6 @@ def print_study(finished: Study) -> None:
         ],
     )
     circuits = len(finished.agreement.circuits)
-    say(f"{circuits} different facilitating sets in {len(finished.seeds)} seeds")
+    say(
+        f"{counted(circuits, 'different facilitating set')} in {counted(len(finished.seeds), 'seed')}"
+    )

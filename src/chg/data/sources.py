@@ -125,12 +125,16 @@ def _require_rows(path: Path) -> None:
             first = first.removeprefix(codecs.BOM_UTF8)
             # Of one JSON value over many lines, a null is but a part.
             by_line = FILE_FORMATS.get(path.suffix) == "json" and first not in (b"[", b"{")
-            null = next((i for i, line in lines if line in NO_ROWS), None) if by_line else None
+            null = (
+                next((i for i, line in lines if line.startswith(NO_ROWS)), None)
+                if by_line
+                else None
+            )
     except OSError as error:
         raise DataError(f"data file {path} cannot be read: {reason(error)}") from error
     if not first:
         raise DataError(f"data file {path} is empty; write a row per line")
-    if by_line and first in NO_ROWS:
+    if by_line and first.startswith(NO_ROWS):
         null = 1
     if null is not None:
         raise DataError(f"{path}: line {null} is null; write a row with its columns")

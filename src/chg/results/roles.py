@@ -70,7 +70,6 @@ def classify_heads(
     *,
     open_above: float = OPEN_ABOVE,
     closed_below: float = CLOSED_BELOW,
-    moved: NDArray[np.bool_] | None = None,
 ) -> Taxonomy:
     """Classify heads by their gates in a retention (G+) and a removal (G-) fit.
 
@@ -83,8 +82,6 @@ def classify_heads(
         removal: gates of G-.
         open_above: gates above this are high.
         closed_below: gates below this are low.
-        moved: true for heads with a gate that had not come to rest (`gates_moved`); they have no
-            role in part.
 
     Raises:
         GateError: the two matrices differ in shape.
@@ -96,21 +93,40 @@ def classify_heads(
         )
     plus = retention.double().cpu().numpy()
     minus = removal.double().cpu().numpy()
-    resting = np.ones(plus.shape, dtype=bool) if moved is None else ~moved
     opened, closed = plus > open_above, minus < closed_below
     roles = np.select(
         [
             opened & (minus > open_above),
-            opened & ~closed & resting,
+            opened & ~closed,
             opened & closed,
             (plus < closed_below) & closed,
-            ~opened & closed & resting,
+            ~opened & closed,
         ],
         list(ROLES)[:5],
         default=UNDECIDED,
     )
     roles[np.isnan(plus) | np.isnan(minus)] = ""
     return Taxonomy(minus, 1 - plus, plus * (1 - minus), roles)
+
+
+def roles_at_rest(
+    roles: NDArray[Any], before: NDArray[Any], moved: NDArray[np.bool_]
+) -> NDArray[Any]:
+    """Keep the roles of heads that have come to rest; the others are undecided.
+
+    A role must have been there, in full or in part, a fifth of the updates before the end. One in
+    part needs that its gates no longer moved, too.
+
+    Args:
+        roles: roles at the end, `[seed, layer, head]`.
+        before: roles a fifth of the updates before.
+        moved: true for heads with a gate that moved since (`gates_moved`).
+    """
+    resting = np.zeros(roles.shape, dtype=bool)
+    for score, (_, *parts) in FAMILIES.items():
+        same = in_family(roles, score) & in_family(before, score)
+        resting |= same & ~(np.isin(roles, parts) & moved)
+    return np.where(resting | (roles == ""), roles, UNDECIDED)
 
 
 def gates_moved(

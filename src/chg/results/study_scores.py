@@ -13,10 +13,17 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from chg.config import Stage, StudyConfig
+from chg.config import StudyConfig
 from chg.results.agreement import Agreement, agreement_of, rank_correlation
 from chg.results.causal import Correlation
-from chg.results.roles import SCORES, classify_heads, gates_moved, in_family, role_over_seeds
+from chg.results.roles import (
+    SCORES,
+    classify_heads,
+    gates_moved,
+    in_family,
+    role_over_seeds,
+    roles_at_rest,
+)
 from chg.results.stages import LogitsOfStudy
 
 
@@ -90,19 +97,14 @@ class PathScores:
 
 
 def read_scores(logits: LogitsOfStudy, config: StudyConfig) -> StudyScores:
-    """Scores and roles at the study's own strength."""
+    """Scores and roles at the study's own strength; heads that had not come to rest have none."""
     retention, removal = logits.main["retention"], logits.main["removal"]
-    scores, roles = _read(retention, removal, config, _moved(logits))
+    scores, roles = _read(retention, removal, config)
+    if {"retention", "removal"} <= logits.earlier.keys():
+        plus, minus = logits.earlier["retention"], logits.earlier["removal"]
+        moved = gates_moved(plus, retention) | gates_moved(minus, removal)
+        roles = roles_at_rest(roles, _read(plus, minus, config)[1], moved)
     return StudyScores(scores, roles, retention)
-
-
-def _moved(logits: LogitsOfStudy) -> NDArray[np.bool_] | None:
-    """Heads whose G+ or G- still moved at the end; None where that was not kept."""
-    stages: tuple[Stage, ...] = ("retention", "removal")
-    if not all(stage in logits.earlier for stage in stages):
-        return None
-    moved = [gates_moved(logits.earlier[stage], logits.main[stage]) for stage in stages]
-    return np.asarray(moved[0] | moved[1])
 
 
 def read_path(logits: LogitsOfStudy, config: StudyConfig) -> PathScores | None:
@@ -122,13 +124,11 @@ def _read(
     retention: Tensor,
     removal: Tensor,
     config: StudyConfig,
-    moved: NDArray[np.bool_] | None = None,
 ) -> tuple[dict[str, NDArray[np.float64]], NDArray[Any]]:
     taxonomy = classify_heads(
         torch.sigmoid(retention),
         torch.sigmoid(removal),
         open_above=config.open_above,
         closed_below=config.closed_below,
-        moved=moved,
     )
     return {name: getattr(taxonomy, name) for name in SCORES}, taxonomy.roles
