@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import logging
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -167,7 +168,12 @@ def _exchanged(seed: int) -> tuple[int, int]:
 
 def _decoys(seed: int) -> tuple[int, int]:
     decoys = [head for head, role in ROLES.items() if role == "irrelevant"]
-    return _false_roles(_study(planted_model(), copy_rows(ROWS, seed), seed), decoys)
+    return _false_roles(_planted(seed), decoys)
+
+
+@cache
+def _planted(seed: int) -> Study:
+    return _study(planted_model(), copy_rows(ROWS, seed), seed)
 
 
 def _study(model: Any, data: TokenData, seed: int) -> Study:
@@ -182,7 +188,7 @@ def planted(studies: int) -> None:
     """Roles of planted heads, in every seed."""
     right = total = 0
     for seed in range(studies):
-        found = _study(planted_model(), copy_rows(ROWS, seed), seed)
+        found = _planted(seed)
         for (layer, head), role in ROLES.items():
             right += int((found.roles[:, layer, head] == role).sum())
             total += len(found.seeds)

@@ -116,7 +116,8 @@ def print_study(finished: Study) -> None:
             for row in shown.itertuples()
         ],
     )
+    from chg.files import counted
+
     circuits = len(finished.agreement.circuits)
-    say(
-        f"{counted(circuits, 'different facilitating set')} in {counted(len(finished.seeds), 'seed')}"
-    )
+    seeds = counted(len(finished.seeds), "seed")
+    say(f"{counted(circuits, 'different facilitating set')} in {seeds}")
