@@ -98,6 +98,8 @@ def print_findings(finished: Study) -> None:
 
 def print_study(finished: Study) -> None:
     """Print what the study found in words, and the heads that ablation finds most important."""
+    from chg.files import counted
+
     print_findings(finished)
     shown = finished.heads.sort_values("ablation_score").head(SHOWN)
     print_table(
@@ -116,8 +118,6 @@ def print_study(finished: Study) -> None:
             for row in shown.itertuples()
         ],
     )
-    from chg.files import counted
-
     circuits = len(finished.agreement.circuits)
     seeds = counted(len(finished.seeds), "seed")
     say(f"{counted(circuits, 'different facilitating set')} in {seeds}")
