@@ -3,6 +3,7 @@
     python benchmarks/evidence.py                    # everything, about half an hour on two cores
     python benchmarks/evidence.py --studies 2        # a look, two minutes
     python benchmarks/evidence.py --only intervals   # one part
+    python benchmarks/evidence.py --model FOLDER --dataset FILE    # redundancy over that model
 
 Each part simulates what it claims about, on cases whose truth is known.
 """
@@ -42,6 +43,7 @@ DRAWS = 20_000
 TASKS = ("icl", "instruction", "aba", "copy")
 NO_ROLE = ("irrelevant", "undecided")
 ROWS = 512
+PAIRS_OF_NOISE = ("task", "seeds", "pairs proposed, mean", "studies that print any")
 STRONGEST: Head = (0, 5)
 """Head of the built-in model whose ablation costs most on `builtin:icl`."""
 
@@ -92,20 +94,8 @@ def redundancy(studies: int) -> None:
     rows = []
     for task in TASKS[:2]:
         data = chg.load_data(f"builtin:{task}", tokenizer, split="validation").sample(128, 0)
-        exists = torch.ones(4, 8, dtype=torch.bool)
-        evaluate = _evaluator(model, data)
-        alone = individual_scores(evaluate, "ablation", torch.ones(4, 8), exists)
-        for seeds in SEEDS:
-            generator = np.random.default_rng(seeds)
-            found = []
-            for _ in range(studies):
-                proposed = propose_pairs(generator.random((seeds, 4, 8)))
-                pairs = close_pairs(evaluate, proposed, alone, (4, 8))
-                found.append((len(proposed), sum(pair.proven for pair in pairs)))
-            proposals, proven = np.mean([f[0] for f in found]), sum(f[1] > 0 for f in found)
-            rows.append((task, seeds, f"{proposals:.0f}", f"{proven} of {studies}"))
-    names = ("task", "seeds", "pairs proposed, mean", "studies that print any")
-    show("Redundancy of independent random gates", names, rows)
+        rows += _pairs_of_noise(task, model, data, SEEDS, studies)
+    show("Redundancy of independent random gates", PAIRS_OF_NOISE, rows)
     found = chg.study(
         redundant_model(), copy_rows(128), held_out=copy_rows(48, 9), seeds=6, max_steps=100,
         check_seeds=0, show_progress=False,
@@ -115,6 +105,35 @@ def redundancy(studies: int) -> None:
         ("pair", "both closed", "either alone", "q"),
         [(p.heads, f"{p.together:+.3f}", p.alone, f"{p.q:.1g}") for p in found.redundant],
     )
+
+
+def real_redundancy(name: str, dataset: str, studies: int) -> None:
+    """The same over a model and 16 rows of one's own, with three seeds."""
+    model, tokenizer = chg.load_model(name)
+    data = chg.load_data(dataset, tokenizer, split="auto").sample(16, 0)
+    rows = _pairs_of_noise(data.name, model, data, (3,), studies)
+    show("Redundancy of independent random gates", PAIRS_OF_NOISE, rows)
+
+
+def _pairs_of_noise(
+    task: str, model: Any, data: TokenData, seeds_of: Sequence[int], studies: int
+) -> list[tuple[Any, ...]]:
+    """Test the pairs that independent random gates propose; a row per number of seeds."""
+    exists = chg.find_head_sites(model).existing()
+    layers, heads = exists.shape
+    evaluate = _evaluator(model, data)
+    alone = individual_scores(evaluate, "ablation", torch.ones(layers, heads), exists)
+    rows = []
+    for seeds in seeds_of:
+        generator = np.random.default_rng(seeds)
+        found = []
+        for _ in range(studies):
+            proposed = propose_pairs(generator.random((seeds, layers, heads)))
+            pairs = close_pairs(evaluate, proposed, alone, (layers, heads))
+            found.append((len(proposed), sum(pair.proven for pair in pairs)))
+        proposals, proven = np.mean([f[0] for f in found]), sum(f[1] > 0 for f in found)
+        rows.append((task, seeds, f"{proposals:.0f}", f"{proven} of {studies}"))
+    return rows
 
 
 def _evaluator(
@@ -230,8 +249,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--studies", type=int, default=20, help="studies of each kind")
     parser.add_argument("--only", choices=PARTS, action="append", help="a part; may be repeated")
+    parser.add_argument("--model", help="redundancy over this model, and nothing else")
+    parser.add_argument("--dataset", help="rows for it")
     options = parser.parse_args()
     logging.getLogger("chg").setLevel(logging.ERROR)  # null models do no task, and studies say so
+    if options.model:
+        real_redundancy(options.model, options.dataset, options.studies)
+        return
     for name in options.only or PARTS:
         PARTS[name](options.studies)
 
