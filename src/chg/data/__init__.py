@@ -13,7 +13,7 @@ from chg.data.rows import (
     with_corrupted_column,
 )
 from chg.data.sources import is_local
-from chg.data.tokens import TokenData, TokenRow, tokenize_pairs, tokenize_texts
+from chg.data.tokens import TokenData, TokenRow, require_token_data, tokenize_pairs, tokenize_texts
 from chg.data.tuples import (
     MatchedData,
     MatchedSplit,
@@ -50,6 +50,7 @@ __all__ = [
     "open_rows",
     "open_tuples",
     "pack_shared_prefix",
+    "require_token_data",
     "split_held_out",
     "split_tuples",
     "take_held_out",

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from chg.data.tokens import TokenData, TokenRow
+from chg.data.tokens import TokenData, TokenRow, require_token_data
 
 
 def exchange_prompts(data: TokenData, seed: int = 0) -> tuple[TokenData, TokenData]:
@@ -22,7 +22,11 @@ def exchange_prompts(data: TokenData, seed: int = 0) -> tuple[TokenData, TokenDa
     Returns:
         The rows themselves, and the rows after exchanged prompts. In both the same tokens are
         scored, those after the cut.
+
+    Raises:
+        DataError: `data` is no `TokenData`.
     """
+    require_token_data(data)
     cuts = [_cut(row) for row in data.rows]
     givers = _givers([row.ids[cut:] for row, cut in zip(data.rows, cuts, strict=True)], seed)
     longest = max(len(row.ids) for row in data.rows)

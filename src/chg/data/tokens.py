@@ -115,6 +115,19 @@ def _wrong(row: TokenRow) -> str | None:
     return None
 
 
+def require_token_data(data: object) -> None:
+    """See that rows are tokenized.
+
+    Raises:
+        DataError: they are anything else.
+    """
+    if not isinstance(data, TokenData):
+        raise DataError(
+            f"rows are TokenData, as chg.load_data(rows, tokenizer) makes them; got "
+            f"{type(data).__name__}"
+        )
+
+
 def tokenize_texts(
     texts: Sequence[str], tokenizer: Any, *, max_length: int, name: str = "texts"
 ) -> TokenData:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from chg.data import TokenData
+from chg.data import TokenData, require_token_data
 from chg.errors import DataError
 from chg.models import AnyModel, max_positions, unwrap_model
 
@@ -11,8 +11,10 @@ def require_rows_for(model: AnyModel, data: TokenData) -> None:
     """See that a model can read every row.
 
     Raises:
-        DataError: a row is longer than the model's context, or has a token that it lacks.
+        DataError: they are not tokenized, or a row is longer than the model's context, or has a
+            token that it lacks.
     """
+    require_token_data(data)
     model = unwrap_model(model)
     longest = max_positions(model)
     vocabulary: int = model.get_input_embeddings().weight.shape[0]  # type: ignore[operator]

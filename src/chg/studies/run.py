@@ -24,7 +24,7 @@ from jaxtyping import Bool
 from torch import Tensor, nn
 
 from chg.config import ABLATION_WORDS, StudyConfig
-from chg.data import TokenData, split_held_out
+from chg.data import TokenData, require_token_data, split_held_out
 from chg.engine import competence
 from chg.files import atomic_path, counted, short_name
 from chg.gating import prepare
@@ -163,6 +163,7 @@ def _rows(
     data: TokenData, held_out: TokenData | None, config: StudyConfig
 ) -> tuple[TokenData, TokenData]:
     """Rows to fit on, and as many as are wanted to measure on."""
+    require_token_data(data)
     if held_out is None:
         data, held_out = split_held_out(data)
     return data, held_out.sample(config.eval_rows, config.seed)

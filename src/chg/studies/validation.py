@@ -8,7 +8,7 @@ import torch
 
 from chg.config import StudyConfig
 from chg.data import TokenData
-from chg.errors import ConfigError, GateError
+from chg.errors import ConfigError, GateError, ResultsError
 from chg.gating import prepare
 from chg.models import (
     AnyModel,
@@ -79,9 +79,14 @@ def validate(
 
     Raises:
         ConfigError: the study needs reference rows, or takes none; or it is of other weights.
+        ResultsError: `study` is no `Study`.
         GateError: the study is of a model with other heads.
     """
     model = unwrap_model(model)
+    if not isinstance(study, Study):
+        raise ResultsError(
+            f"a study is what chg.Study.load(folder) reads; got {type(study).__name__}"
+        )
     exists = find_head_sites(model).existing(study.unit)
     if tuple(exists.shape) != study.roles.shape[1:]:
         raise GateError(
