@@ -48,6 +48,14 @@ def test_a_move_within_a_reading_is_no_change() -> None:
     assert all(fit.drift > 0.01 for fit in found.fits)
 
 
+def test_gates_that_rest_at_a_threshold_are_not_moving() -> None:
+    """Read as between before and as open now, or the other way: the third digit decides."""
+    kept = logits(0)
+    kept.main["removal"][:] = torch.logit(torch.tensor(0.703))
+    kept.earlier["removal"][:] = torch.logit(torch.tensor(0.697))
+    assert read_convergence(kept, StudyConfig(seeds=2)).moving == 0
+
+
 def test_it_is_plain_json_and_reads_back(tmp_path: Path) -> None:
     kept = logits(5)
     kept.save(tmp_path / "gates.safetensors")

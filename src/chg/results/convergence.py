@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from chg.config import Stage, StudyConfig
+from chg.results.roles import MOVED
 from chg.results.stages import STAGE_NAMES, STAGES, LogitsOfStudy
 
 MOVING_ABOVE = 0.02
@@ -24,7 +25,7 @@ class FitMotion:
     stage: Stage
     seed: int
     changed: float
-    """Share of heads that went from one of low, between and high to another."""
+    """Share of heads that went from one of low, between and high to another, by 0.1 or more."""
     drift: float
     """Change of the mean gate."""
 
@@ -106,6 +107,7 @@ def read_convergence(logits: LogitsOfStudy, config: StudyConfig) -> Convergence:
             exists = final.isfinite()
             earlier, final = earlier[exists], final[exists]
             differs = _reading(earlier, config) != _reading(final, config)
+            differs &= (final - earlier).abs() >= MOVED  # not one that rests at a threshold
             changed = float(np.mean(differs.numpy())) if len(final) else 0.0
             drift = float(final.double().mean() - earlier.double().mean())
             fits.append(FitMotion(stage, seed, changed, drift))
