@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,10 +24,10 @@ from chg.config import (
 from chg.errors import ConfigError, OutputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from chg.cli.inputs import OpenedInputs
-    from chg.data import MatchedSplit, RawTuples
+    from chg.data import MatchedSplit, RawTuples, TokenData
     from chg.fitting import ContrastResult
 
 logger = logging.getLogger(__name__)
@@ -174,13 +174,11 @@ def _open_sides(command: Command) -> list[OpenedInputs]:
 def _fit_two_sets(
     command: Command, opened: list[OpenedInputs], model: Any, tokenizer: Any
 ) -> ContrastResult:
-    from chg.cli.competence import say_competence
     from chg.fitting import fit_contrastive
 
     retain, forget = (side.tokenize(model, tokenizer) for side in opened)
-    for name, side in (("retain", retain), ("forget", forget)):
-        say_competence(model, side.held_out, batch_size=command.fit.batch_size, side=name)
-    return fit_contrastive(
+    able = _say_competence(command, model, retain.held_out, forget.held_out)
+    result = fit_contrastive(
         model,
         retain.data,
         forget.data,
@@ -189,6 +187,29 @@ def _fit_two_sets(
         held_out_forget=forget.held_out,
         show_progress=not command.output.quiet,
     )
+    return _with_competence(result, able)
+
+
+def _say_competence(
+    command: Command, model: Any, retain: TokenData, forget: TokenData
+) -> dict[str, Any]:
+    """Say of each side whether the model does it, and return the figures."""
+    from chg.cli.competence import say_competence
+
+    batch_size = command.fit.batch_size
+    return {
+        side: say_competence(model, rows, batch_size=batch_size, side=side)
+        for side, rows in (("retain", retain), ("forget", forget))
+    }
+
+
+def _with_competence(result: ContrastResult, able: Mapping[str, Any]) -> ContrastResult:
+    """Note the competence on either side in the metadata of the gates of both directions."""
+    metadata = {**result.gates.metadata, "competence": able}
+    other = result.reversed
+    if other is not None:  # it retains what this one forgets
+        other = _with_competence(other, {"retain": able["forget"], "forget": able["retain"]})
+    return replace(result, gates=replace(result.gates, metadata=metadata), reversed=other)
 
 
 @dataclass(frozen=True)
@@ -217,17 +238,15 @@ def _fit_tuples(
     command: Command, opened: OpenedTuples, model: Any, tokenizer: Any
 ) -> Iterator[ContrastResult]:
     """A result for each task held out, as it comes."""
-    from chg.cli.competence import say_competence
     from chg.fitting import fit_matched
 
     # All of them before the first fit, so that what cannot be held out is refused at once.
     for split in list(_splits(command, opened, model, tokenizer)):
         if split.task is not None:
             logger.info("fitting without task %s", split.task)
-        held_out = split.held_out
-        for name, rows in (("retain", held_out.retain), ("forget", held_out.forget)):
-            say_competence(model, rows, batch_size=command.fit.batch_size, side=name)
-        yield fit_matched(model, split, command.fit, show_progress=not command.output.quiet)
+        able = _say_competence(command, model, split.held_out.retain, split.held_out.forget)
+        result = fit_matched(model, split, command.fit, show_progress=not command.output.quiet)
+        yield _with_competence(result, able)
 
 
 def _splits(

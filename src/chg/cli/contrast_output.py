@@ -72,12 +72,14 @@ class ContrastFiles:
 
     def write_results(self) -> None:
         """Write every fit's figures, where there is more to tell than the terminal did."""
-        runs = [direction.run for result in self._results for direction in _directions(result)]
+        directions = [direction for result in self._results for direction in _directions(result)]
+        runs = [direction.run for direction in directions]
         if len(runs) == 1 and runs[0].held_out_task is None and len(runs[0].alphas) == 1:
             return
-        origin = self._results[0].gates.metadata
-        metadata = {name: origin[name] for name in DESCRIBED}
+        described = [direction.gates.metadata for direction in directions]
+        metadata = {name: described[0][name] for name in DESCRIBED}
         metadata["configuration"] = self._settings
+        metadata["competence"] = [of_run["competence"] for of_run in described]
         path = self._out.with_name(f"{self._out.stem}.contrast.json")
         say(f"wrote {ContrastResults(tuple(runs), metadata).save(path)}")
 

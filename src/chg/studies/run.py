@@ -205,12 +205,12 @@ class _Run:
         table = heads_table(scores, overall, effects, proofs.tolerance, lambdas)
         with atomic_path(folder.path / "heads.parquet") as path:
             table.to_parquet(path, index=False)
-        manifest = {
-            **folder.manifest,
+        manifest = {  # what all else rests on stands first
             "competence": self.competence.as_dict(),
+            "figures": metrics,
+            **folder.manifest,
             "convergence": read_convergence(logits, self.config).to_json(),
             "times": self.times,
-            "figures": metrics,
         }
         manifest["summary"] = _summary(manifest, proofs)
         study = Study.read(folder.path, manifest)
