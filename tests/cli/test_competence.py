@@ -12,7 +12,25 @@ import chg
 from chg.cli.main import main
 from support.rows import write_rows
 
-WORDS = "cat dog house child foot book city wolf key tree day hot cold big small rich left".split()
+WORDS = [
+    "cat",
+    "dog",
+    "house",
+    "child",
+    "foot",
+    "book",
+    "city",
+    "wolf",
+    "key",
+    "tree",
+    "day",
+    "hot",
+    "cold",
+    "big",
+    "small",
+    "rich",
+    "left",
+]
 UNABLE = "The model does not do this task (a row's own prompt helps no more than another's, p = "
 ABLE = "The model does this task: 100% of "
 
