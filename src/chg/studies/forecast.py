@@ -138,15 +138,14 @@ def forecast(
     with open_engine(model, reference=reference, recompute=config.recompute) as engine:
         took = _time_passes(engine, rows, held_out, config)
         exists = engine.exists(config.unit).cpu()
-    heads = int(exists.sum())
-    updates, measured = total_updates(config, len(rows)), len(held_out)
+    updates, measured, heads = total_updates(config, len(rows)), len(held_out), int(exists.sum())
     few = min(updates, INITIAL_UPDATES)
     watched = took.alone * min(WATCHED_ROWS, measured) / WATCHED_EVERY * config.seeds
     fits = few * (took.initial + watched) + updates * (took.pushed + 2 * watched)
     ablation = took.ablated * heads * measured
     batches = measured / (config.batch_size * config.grad_accum_steps)
     slopes = took.initial / config.seeds * ESTIMATE_POINTS * batches
-    pairs = min(MOST_PAIRS, heads) if config.seeds > 1 else 0  # about: gates propose them
+    pairs = min(MOST_PAIRS, heads) * (config.seeds > 1)  # about: gates propose them
     seeds, points = affordable(exists, min(config.check_seeds, config.seeds), config.check_points)
     toggled = took.together * len(SCORES) * 2 * seeds * points * measured
     return Forecast(
