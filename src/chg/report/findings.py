@@ -132,11 +132,11 @@ def _undecided(study: StudyResults) -> str:
     count = int((study.heads["role"] == UNDECIDED).sum())
     if not count:
         return ""
-    why = "the seeds disagree about them, or their gates still moved"
+    why = "the seeds disagree, or gates still moved"
     if len(study.seeds) == 1:
-        why = "their gates follow the pattern of no role, or still moved"
+        why = "gates follow the pattern of no role, or still moved"
     if study.competence is not None and not study.competence.shows_task:
-        why += ", or they seem to matter for a task of which the model shows no sign"
+        why += ", or gates speak of a task of which the model shows no sign"
     return f"{count} {'head is' if count == 1 else 'heads are'} undecided: {why}."
 
 

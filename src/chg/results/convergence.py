@@ -62,7 +62,7 @@ class Convergence:
                 "changed their reading in the last fifth of its updates."
             )
         by_stage = ", ".join(
-            f"{count} of {STAGE_NAMES[stage].row}"
+            f"{count} of {STAGE_NAMES[stage].short}"
             for stage in STAGES
             if (count := sum(fit.moving and fit.stage == stage for fit in self.fits))
         )

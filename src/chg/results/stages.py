@@ -28,6 +28,8 @@ PATH = "path_"
 class StageName:
     """Name of a stage in each place that shows it."""
 
+    short: str
+    """In a list."""
     row: str
     """In a table."""
     title: str
@@ -37,9 +39,9 @@ class StageName:
 
 
 STAGE_NAMES: dict[Stage, StageName] = {
-    "initial": StageName("fitted (G0)", "G0, free", "fitted freely"),
-    "retention": StageName("retention (G+)", "G+, retention", "pushed open"),
-    "removal": StageName("removal (G\u2212)", "G-, removal", "pushed closed"),
+    "initial": StageName("G0", "fitted (G0)", "G0, free", "fitted freely"),
+    "retention": StageName("G+", "retention (G+)", "G+, retention", "pushed open"),
+    "removal": StageName("G-", "removal (G\u2212)", "G-, removal", "pushed closed"),
 }
 
 
