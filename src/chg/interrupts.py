@@ -17,6 +17,8 @@ PATIENCE = 0.1
 """Seconds until an interrupt that was swallowed is repeated."""
 
 _came = threading.Event()
+_answered = threading.Event()
+"""Set once nothing is to be interrupted any more: Python, as it ends, knows no handler."""
 
 
 def watch() -> None:
@@ -28,6 +30,7 @@ def watch() -> None:
 
 def ignore() -> None:
     """Ignore interrupts: the work is done, or has been given up."""
+    _answered.set()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
 
@@ -57,6 +60,11 @@ def _repeat(unraisable: sys.UnraisableHookArgs) -> None:
     elif isinstance(unraisable.exc_value, KeyboardInterrupt):
         main = threading.main_thread().ident
         assert main is not None
-        timer = threading.Timer(PATIENCE, signal.pthread_kill, (main, signal.SIGINT))
+        timer = threading.Timer(PATIENCE, _interrupt_again, (main,))
         timer.daemon = True
         timer.start()
+
+
+def _interrupt_again(main: int) -> None:
+    if not _answered.is_set():
+        signal.pthread_kill(main, signal.SIGINT)
