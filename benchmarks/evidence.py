@@ -39,7 +39,7 @@ from chg.selftest.planted import (
 )
 
 SEEDS = (2, 3, 5, 10)
-DRAWS = 20_000
+DRAWS = 200_000
 TASKS = ("icl", "instruction", "aba", "copy")
 NO_ROLE = ("irrelevant", "undecided")
 ROWS = 512
