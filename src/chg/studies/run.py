@@ -14,26 +14,22 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Bool
-from torch import Tensor, nn
+from torch import Tensor
 
-from chg.config import ABLATION_WORDS, StudyConfig
+from chg.config import StudyConfig
 from chg.data import TokenData, require_token_data, split_held_out
 from chg.engine import competence
-from chg.files import atomic_path, counted, short_name
+from chg.files import atomic_path
 from chg.gating import prepare
 from chg.models import (
     AnyModel,
-    describe_model,
     find_head_sites,
-    gate_shape,
-    input_device,
     plain_torch,
     unwrap_model,
 )
@@ -42,18 +38,16 @@ from chg.results import (
     CHECKS,
     GATES,
     STAGES,
-    Checks,
     Competence,
     LogitsOfStudy,
-    git_commit,
     heads_table,
     lambda_range,
-    origin,
     read_convergence,
     read_path,
     read_scores,
     write_checks,
 )
+from chg.studies.description import describe_study, summarize
 from chg.studies.fits import fit_initial, fit_pushed, logits_of_study
 from chg.studies.folder import StudyFolder, title_of
 from chg.studies.forecast import Forecast, forecast, tell
@@ -114,7 +108,7 @@ def study(
         written = out is not None
         if out is None:
             out = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "study"
-        manifest = _manifest(model, data, held_out, config, command)
+        manifest = describe_study(model, data, held_out, config, command)
         manifest["title"] = title or title_of(out) or manifest["title"]
         folder = stack.enter_context(StudyFolder(out, manifest, resume=resume))
         (data, held_out), fill = prepare(model, config, (data, held_out), reference)
@@ -212,7 +206,7 @@ class _Run:
             "convergence": read_convergence(logits, self.config).to_json(),
             "times": self.times,
         }
-        manifest["summary"] = _summary(manifest, proofs)
+        manifest["summary"] = summarize(manifest, proofs)
         study = Study.read(folder.path, manifest)
         if report:
             save_study(study, folder.path)
@@ -245,66 +239,3 @@ class _Run:
 
 def _spread(values: list[float]) -> dict[str, float]:
     return {"mean": float(np.mean(values)), "min": min(values), "max": max(values)}
-
-
-def _manifest(
-    model: nn.Module,
-    data: TokenData,
-    held_out: TokenData,
-    config: StudyConfig,
-    command: Mapping[str, Any] | None,
-) -> dict[str, Any]:
-    described = describe_model(model)
-    return {
-        "title": f"{short_name(described['model'])} on {short_name(data.name)}",
-        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        **origin(
-            config,
-            model=described,
-            data=_describe(data),
-            held_out=_describe(held_out),
-            seeds=list(config.all_seeds),
-            shape=list(gate_shape(model, config.unit)),
-            unit=config.unit,
-        ),
-        "git_commit": git_commit(),
-        "device": str(input_device(model)),
-        "command": command,
-    }
-
-
-def _describe(data: TokenData) -> dict[str, Any]:
-    return {
-        "name": data.name,
-        "fingerprint": data.fingerprint,
-        "rows": len(data),
-        "target_tokens": data.num_target_tokens,
-    }
-
-
-def _summary(manifest: Mapping[str, Any], proofs: Checks) -> str:
-    """Say what was run, in a paragraph."""
-    config, held_out = manifest["configuration"], manifest["held_out"]
-    layers, heads = manifest["shape"]
-    lambdas = StudyConfig(**config).lambdas
-    strengths = ", ".join(f"{one:g}" for one in lambdas)
-    ablated = ABLATION_WORDS[config["ablation"]].target
-    starts = counted(config["seeds"], "starting point")
-    model, data = (
-        short_name(manifest[part][key]) for part, key in (("model", "model"), ("data", "name"))
-    )
-    checked = ""
-    if proofs.curves:
-        # Fewer seeds than were asked for, where more would cost more than ablating every head.
-        seeds = counted(len(proofs.curves[0].heads), "seed")
-        checked = ", and the scores were checked by toggling heads in their order from the G+ of "
-        checked += seeds
-    return (
-        f"{starts} of {model} ({layers} layers x {heads} heads) "
-        f"{'was' if config['seeds'] == 1 else 'were'} fitted on {manifest['data']['rows']} rows "
-        f"of {data}: first gates alone (G0), then from there with pressure to "
-        f"open (G+) and to close (G-), up to {config['max_steps'] or 'all'} updates of "
-        f"{config['batch_size']} rows each, |lambda| {strengths}. Then every head was ablated "
-        f"{ablated}, alone, on {held_out['rows']} held-out rows ({held_out['target_tokens']} "
-        f"scored tokens){checked}."
-    )
