@@ -13,9 +13,10 @@ from chg.engine.evaluation import (
 )
 from chg.engine.inspection import Inspection, inspect_model
 from chg.engine.memory import MemoryEstimate, estimate_memory
-from chg.engine.patterns import LONGEST, ROWS, attention_patterns
+from chg.engine.patterns import PATTERN_TOKENS, attention_patterns
 
 __all__ = [
+    "PATTERN_TOKENS",
     "Engine",
     "Evaluate",
     "EvaluationOptions",

@@ -51,6 +51,8 @@ SHORTEST = 3
 LONGEST = 2 * LENGTH + 1
 """Tokens of a row in all, at most."""
 ROWS_PER_PASS = 4
+PATTERN_TOKENS = ROWS * LONGEST
+"""Tokens of all rows, at most."""
 ABOVE_ALL = 1.01
 """Sum of a token's attention, at most: rounding in bfloat16 is allowed for."""
 

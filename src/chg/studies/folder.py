@@ -42,8 +42,8 @@ SAME_RUN = ("configuration", "model", "data", "held_out")
 """Parts of the manifest that must not change between a run and its continuation."""
 MAY_GROW = ("max_steps", "seeds")
 """Settings that a continuation may raise."""
-FREE_TO_CHANGE = {"checkpoint_every", "seeds_per_batch"}
-"""Settings that change no number but in rounding."""
+FREE_TO_CHANGE = {"checkpoint_every", "patterns", "seeds_per_batch"}
+"""Settings that change no number but in rounding, or add some to the others."""
 OF_ONE_RUN = {"out", "resume", "quiet", "plan"}
 """Flags that are not settings of the study."""
 PHASES = {"initial": "G0", "pushed": "G+ and G-"}

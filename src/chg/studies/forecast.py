@@ -5,6 +5,8 @@
 2. Measuring: a few gate matrices on a few held-out rows, times all of them.
 3. Ablation: a few heads, spread over all layers, on such rows, times all heads.
 
+4. Attention patterns: as many held-out rows as have as many tokens.
+
 Fits that settle stop earlier, so the time is about the longest that it can be.
 """
 
@@ -23,7 +25,7 @@ from torch import Tensor, nn
 from chg.ablation import affordable
 from chg.config import StudyConfig
 from chg.data import TokenData
-from chg.engine import Engine, EvaluationOptions, evaluate_open, open_engine
+from chg.engine import PATTERN_TOKENS, Engine, EvaluationOptions, evaluate_open, open_engine
 from chg.fitting import (
     GateOptimizer,
     OptimizerOptions,
@@ -70,13 +72,14 @@ class Forecast:
     measuring: float
     ablation: float
     check: float
+    patterns: float
     memory: int | None
     """Bytes at the highest, the model's own among them; None where that cannot be asked for."""
 
     @property
     def seconds(self) -> float:
         """Seconds of all of it."""
-        return self.fits + self.measuring + self.ablation + self.check
+        return self.fits + self.measuring + self.ablation + self.check + self.patterns
 
     @property
     def sentence(self) -> str:
@@ -86,6 +89,7 @@ class Forecast:
             "measuring them": self.measuring,
             "ablation": self.ablation,
             "causal check": self.check,
+            "attention patterns": self.patterns,
         }
         listed = ", ".join(f"{name} {duration(part)}" for name, part in parts.items() if part)
         memory = "" if self.memory is None else f"; about {self.memory / 1e9:.1f} GB of memory"
@@ -112,7 +116,7 @@ class Forecast:
         flags = " ".join(f"--{name} {short}" for name, short in SHORT.items() if share[name] < 1)
         first = ""
         if flags:
-            less = duration(fits + measured * share["eval_rows"])
+            less = duration(fits + measured * share["eval_rows"] + self.patterns)
             first = f"for a first look, about {less}: {flags}; "
         return f"{first}--check_seeds 0 leaves the check out; a GPU (--device cuda) is faster"
 
@@ -147,6 +151,7 @@ def forecast(
     slopes = took.initial / config.seeds * ESTIMATE_POINTS * batches
     pairs = min(MOST_PAIRS, heads) * (config.seeds > 1)  # about: gates propose them
     seeds, points = affordable(exists, min(config.check_seeds, config.seeds), config.check_points)
+    length = sum(len(row.ids) for row in held_out.rows) / measured
     toggled = took.together * len(SCORES) * 2 * seeds * points * measured
     return Forecast(
         config=config,
@@ -155,6 +160,7 @@ def forecast(
         measuring=took.together * len(STAGES) * config.seeds * measured,
         ablation=ablation + slopes + took.ablated * pairs * measured,
         check=toggled + ablation if config.check_seeds else 0.0,
+        patterns=took.alone * PATTERN_TOKENS / length if config.patterns else 0.0,
         memory=_peak_memory(),
     )
 
