@@ -1,7 +1,7 @@
 """Whether gates, and ablation alone, find heads that attention patterns make known.
 
-    python benchmarks/known_heads.py runs/induction                    # a study
-    python benchmarks/known_heads.py ablation.json --model FOLDER      # ablation of that model alone
+    python benchmarks/known_heads.py runs/induction                   # a study
+    python benchmarks/known_heads.py ablation.json --model FOLDER     # ablation alone
 
 For previous-token, duplicate-token and induction heads (scores above 0.4): how many of them
 facilitate, and how well facilitation and the cost of ablating a head alone tell them from all

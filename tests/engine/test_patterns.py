@@ -166,7 +166,9 @@ def _probe(model: nn.Module, site: HeadSite, ids: Tensor) -> Tensor:
         seen: list[Tensor] = []
         handles = [
             site.attention.v_proj.register_forward_hook(lambda *_, planted=planted: planted),
-            site.projection.register_forward_pre_hook(lambda _, args: seen.append(args[0])),
+            site.projection.register_forward_pre_hook(
+                lambda _, args, seen=seen: seen.append(args[0])
+            ),
         ]
         with torch.no_grad():
             model(ids, use_cache=False)

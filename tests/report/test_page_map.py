@@ -146,9 +146,7 @@ def test_an_address_of_nothing_is_no_trouble(opened: Open) -> None:
     assert anchored.locator("#views input:checked").get_attribute("value") == "role"
 
 
-def test_attention_patterns_are_views_of_their_own(
-    opened: Open, studies: dict[str, Study]
-) -> None:
+def test_attention_patterns_are_views_of_their_own(opened: Open, studies: dict[str, Study]) -> None:
     page, heads = opened("patterns"), studies["patterns"].heads
     views = page.locator("#views input").evaluate_all("all => all.map(e => e.value)")
     assert views[-3:] == ["previous_token", "duplicate_token", "induction"]

@@ -65,9 +65,7 @@ def test_of_few_heads_nothing_is_said(induction: list[float]) -> None:
 )
 def test_the_area_counts_pairs(heads: list[tuple[int, bool]]) -> None:
     scores, known = np.array([score for score, _ in heads], float), np.array([k for _, k in heads])
-    pairs = [
-        np.sign(one - other) / 2 + 0.5 for one in scores[known] for other in scores[~known]
-    ]
+    pairs = [np.sign(one - other) / 2 + 0.5 for one in scores[known] for other in scores[~known]]
     found = separation(scores, known)
     assert found.auroc == pytest.approx(np.mean(pairs))
     assert 0 <= found.low <= found.auroc <= found.high <= 1
@@ -99,9 +97,7 @@ def normal(mean: float) -> Draw:
 
 def gates(share: float) -> Draw:
     """Fitted gates: most near 0 or 1, a share of them open."""
-    return lambda random, size: np.abs(
-        (random.random(size) < share) - random.beta(0.6, 8, size)
-    )
+    return lambda random, size: np.abs((random.random(size) < share) - random.beta(0.6, 8, size))
 
 
 @pytest.mark.parametrize(

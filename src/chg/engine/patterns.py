@@ -137,7 +137,7 @@ def _repeated_rows(model: nn.Module, tokens: Sequence[int] | None, seed: int) ->
     usable = sorted(set(vocabulary) - special if tokens is None else set(tokens))
     if not set(usable) <= set(vocabulary):
         raise ConfigError(f"tokens must be ids from 0 to {vocabulary[-1]}")
-    begin = getattr(config, "bos_token_id", None)
+    begin: Any = getattr(config, "bos_token_id", None)
     beginning = [torch.full((ROWS, 1), begin)] if begin in vocabulary else []
     stated = getattr(config, "max_position_embeddings", None)
     positions = stated if isinstance(stated, int) else LONGEST
@@ -196,8 +196,8 @@ class _Reader:
         site = layers.next()
         for weights in output if isinstance(output, tuple) else ():
             if _is_attention(weights, site.num_heads):
-                scores = self._scores(weights).sum(dim=1)
-                self._sums[:, site.layer, : site.num_heads] += scores.cpu().numpy()
+                scores = self._scores(weights).sum(dim=1).cpu()
+                self._sums[:, site.layer, : site.num_heads] += scores.double().numpy()
                 self.uses[site.layer] += len(weights)
                 return
 
@@ -209,15 +209,14 @@ class _Reader:
         distances = {1: start, length: start, length - 1: start + 1}
         return torch.stack(
             [
-                weights.diagonal(-back, -2, -1)[..., first:].double().mean(dim=-1)
+                weights.diagonal(-back, -2, -1)[..., first:].float().mean(dim=-1)
                 for back, first in distances.items()
             ]
         )
 
 
 def _ask(_module: nn.Module, args: Any, settings: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-    """Ask one attention module for its weights, where it gives them on demand; its layer for none.
-    """
+    """Ask an attention module alone for weights that it gives on demand; layers would keep them."""
     asked = {"output_attentions": True} if "output_attentions" in settings else {}
     return args, settings | asked
 

@@ -1,5 +1,4 @@
-"""Modes of a model, each for a while: frozen, not compiled, in another precision, with eager attention.
-"""
+"""Modes of a model, each for a while: frozen, uncompiled, other precision, eager attention."""
 
 from __future__ import annotations
 

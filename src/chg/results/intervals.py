@@ -96,7 +96,9 @@ def auroc_interval(auroc: float, inside: int, outside: int) -> tuple[float, floa
         one = area / (2 - area) - area**2
         other = 2 * area**2 / (1 + area) - area**2
         variance = area * (1 - area) + (inside - 1) * one + (outside - 1) * other
-        return sign * (auroc - area) - reach * float(np.sqrt(max(variance, 0.0) / (inside * outside)))
+        return sign * (auroc - area) - reach * float(
+            np.sqrt(max(variance, 0.0) / (inside * outside))
+        )
 
     tiny = 1e-12  # at 0 and at 1 itself the standard error is 0
     low = 0.0 if auroc <= tiny else brentq(beyond, 0, min(auroc, 1 - tiny), (1,))

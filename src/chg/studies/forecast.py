@@ -5,7 +5,7 @@
 2. Measuring: a few gate matrices on a few held-out rows, times all of them.
 3. Ablation: a few heads, spread over all layers, on such rows, times all heads.
 
-4. Attention patterns: as many held-out rows as have as many tokens.
+4. Attention patterns: as many tokens of held-out rows.
 
 Fits that settle stop earlier, so the time is about the longest that it can be.
 """
@@ -137,8 +137,7 @@ def forecast(
         config: settings of the study.
         reference: values that heads are replaced by, in place of zeros.
     """
-    if torch.cuda.is_available():
-        torch.cuda.reset_peak_memory_stats()
+    _forget_peak_memory()
     with open_engine(model, reference=reference, recompute=config.recompute) as engine:
         took = _time_passes(engine, rows, held_out, config)
         exists = engine.exists(config.unit).cpu()
@@ -151,7 +150,6 @@ def forecast(
     slopes = took.initial / config.seeds * ESTIMATE_POINTS * batches
     pairs = min(MOST_PAIRS, heads) * (config.seeds > 1)  # about: gates propose them
     seeds, points = affordable(exists, min(config.check_seeds, config.seeds), config.check_points)
-    length = sum(len(row.ids) for row in held_out.rows) / measured
     toggled = took.together * len(SCORES) * 2 * seeds * points * measured
     return Forecast(
         config=config,
@@ -160,7 +158,7 @@ def forecast(
         measuring=took.together * len(STAGES) * config.seeds * measured,
         ablation=ablation + slopes + took.ablated * pairs * measured,
         check=toggled + ablation if config.check_seeds else 0.0,
-        patterns=took.alone * PATTERN_TOKENS / length if config.patterns else 0.0,
+        patterns=took.patterns if config.patterns else 0.0,
         memory=_peak_memory(),
     )
 
@@ -195,6 +193,8 @@ class _Times:
     """The same among others."""
     ablated: float
     """The same with all gates open but one."""
+    patterns: float
+    """As many tokens as attention patterns are measured on."""
 
 
 def _time_passes(
@@ -219,6 +219,7 @@ def _time_passes(
         alone=alone,
         together=min(alone, _seconds_of_rows(engine, many, gates)),
         ablated=_seconds_of_rows(engine, many, _ablated(exists)),
+        patterns=alone * PATTERN_TOKENS * len(few) / sum(len(row.ids) for row in few.rows),
     )
 
 
@@ -275,6 +276,11 @@ def _ablated(exists: Tensor) -> Tensor:
 def _wait_for(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+
+
+def _forget_peak_memory() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
 
 
 def _peak_memory() -> int | None:
