@@ -14,6 +14,7 @@ from chg.engine.evaluation import (
 from chg.engine.inspection import Inspection, inspect_model
 from chg.engine.memory import MemoryEstimate, estimate_memory
 from chg.engine.patterns import PATTERN_TOKENS, attention_patterns
+from chg.engine.targets import Targets
 
 __all__ = [
     "PATTERN_TOKENS",
@@ -23,6 +24,7 @@ __all__ = [
     "Inspection",
     "MemoryEstimate",
     "SequenceScores",
+    "Targets",
     "attention_patterns",
     "capabilities",
     "competence",

@@ -44,6 +44,8 @@ class StageFigures:
 
     nll: Spread
     accuracy: Spread
+    metric: Spread | None = None
+    """Measure that gates were to keep, where it is not the log-probability."""
 
 
 @open_ended
@@ -53,6 +55,7 @@ class UngatedFigures:
 
     nll: float
     accuracy: float
+    metric: float | None = None
 
 
 @open_ended
