@@ -12,7 +12,7 @@ from chg.models.describe import (
 from chg.models.heads import HeadSite, HeadSites
 from chg.models.layouts import register_architecture
 from chg.models.loading import load_model, load_without_weights
-from chg.models.modes import frozen, matmul_dtype, uncompiled
+from chg.models.modes import eager_attention, frozen, matmul_dtype, uncompiled
 from chg.models.projections import SharedProjection, record_heads, shared_projections
 from chg.models.torch_state import in_one_thread, plain_torch, without_weights
 from chg.models.unwrap import AnyModel, unwrap_model
@@ -27,6 +27,7 @@ __all__ = [
     "architecture_name",
     "count_weights",
     "describe_model",
+    "eager_attention",
     "find_head_sites",
     "frozen",
     "gate_shape",

@@ -16,6 +16,7 @@ HEADINGS = {
     "roles": "What the heads do",
     "disagreements": "Where ablation disagrees",
     "proofs": "Pairs, and the causal check",
+    "known": "Heads known by their attention",
 }
 """Group of findings -> its heading."""
 
