@@ -70,7 +70,7 @@ def _competence(study: StudyResults) -> list[Ground]:
     if competence is None:
         return []
     return [
-        Ground(competence.sentence, not competence.does_task),
+        Ground(competence.sentence, not competence.has_grounds),
         *_tuning(study, competence),
     ]
 

@@ -123,8 +123,8 @@ def study(
         exists = find_head_sites(model).existing(config.unit)
         if folder.finished:
             return _retitled(folder)
-        able = competence(model, held_out, batch_size=config.batch_size)
-        logger.log(logging.INFO if able.does_task else logging.WARNING, able.sentence)
+        able = competence(model, held_out, batch_size=config.batch_size, metric=config.metric)
+        logger.log(logging.INFO if able.has_grounds else logging.WARNING, able.sentence)
         if show_progress:
             tell(forecast(model, data, held_out, config, fill))
         return _Run(inputs, measured, exists, able).run(report=written)
