@@ -25,6 +25,11 @@ auto: float32 on a CPU, the checkpoint's own elsewhere. float32: 4 bytes a weigh
 bytes, the range of float32 with 8 bits of precision. float16: 2 bytes, 11 bits, a small range.
 float64: 8 bytes, for exact comparisons."""
 
+Quantize = Literal["4bit", "8bit"]
+"""Bits that weights are quantized to while they are loaded.
+
+4bit: about an eighth of float32's memory. 8bit: about a quarter, and closer to it."""
+
 AblationMode = Literal["individual", "sequential", "estimate"]
 """Way of taking heads out.
 
