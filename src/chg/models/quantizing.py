@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from importlib.util import find_spec
 from typing import Any
 
@@ -27,6 +28,8 @@ def quantizing(kind: Quantize, dtype: torch.dtype) -> Any:
     Raises:
         ModelError: neither package is installed.
     """
+    for package in PACKAGES:  # one warns in every layer of every pass that it rounds inputs
+        logging.getLogger(package).setLevel(logging.ERROR)
     if find_spec("bitsandbytes") is not None:
         from transformers import BitsAndBytesConfig
 
