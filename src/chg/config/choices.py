@@ -120,13 +120,13 @@ def _is_of(value: object, hint: Any) -> bool:
 
 def _expected(value: object, hint: Any) -> str:
     """The second half of a sentence about a setting: the values it may have, the nearest first."""
-    if get_origin(hint) is Literal:
-        choices = get_args(hint)
+    parts = (hint,) if get_origin(hint) is Literal else get_args(hint) or (hint,)
+    choices = [choice for part in parts if get_origin(part) is Literal for choice in get_args(part)]
+    if choices:
         near = difflib.get_close_matches(str(value), choices, n=1, cutoff=0.4)
         meant = f" (perhaps you meant {near[0]})" if near else ""
         return f"must be one of {', '.join(choices)}{meant}"
-    kinds = get_args(hint) or (hint,)
-    return f"must be {' or '.join(_KINDS[kind] for kind in kinds)}"
+    return f"must be {' or '.join(_KINDS[part] for part in parts)}"
 
 
 _KINDS = {

@@ -89,7 +89,11 @@ def put_on(model: Any, folder: Path, base: str) -> Any:
     try:
         adapted = PeftModel(model, config, "default", autocast_adapter_dtype=False)
         loaded = adapted.load_adapter(
-            str(folder), "default", torch_device="cpu", key_mapping=renamed
+            str(folder),
+            "default",
+            torch_device="cpu",
+            autocast_adapter_dtype=False,
+            key_mapping=renamed,
         )
         astray = [*loaded.unexpected_keys, *loaded.missing_keys]
     except Exception as error:  # what does not fit fails anywhere in peft

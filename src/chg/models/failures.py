@@ -14,6 +14,8 @@ IN_OTHER_WORDS = {
     "Couldn't instantiate the backend tokenizer": "its tokenizer cannot be read; tokenizer.json is "
     "missing or damaged, or the tokenizer needs pip install sentencepiece tiktoken",
     "ignore_mismatched_sizes": "its weights have other shapes than its configuration says",
+    "automatic conversion": "some of its weights cannot be quantised so; another --quantize may "
+    "do, or pip install bitsandbytes",
 }
 """Part of a message that helps nobody -> a better one."""
 

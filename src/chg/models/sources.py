@@ -84,7 +84,8 @@ def _model_source(name: str) -> Source:
         return replace(_base_source(path), name=name, adapter=path)
     if not (path / "config.json").is_file():
         return Source(name, name, str(path), gguf=_only_gguf(path))
-    return Source(str(path), name, str(path))
+    place = str(path) if name.startswith("~") else name
+    return Source(place, name, place)
 
 
 def _only_gguf(folder: Path) -> Path:
