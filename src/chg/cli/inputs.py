@@ -18,6 +18,7 @@ from chg.config import (
     DEFAULT_SEED,
     AblationKind,
     DataConfig,
+    Metric,
     ModelConfig,
     ReferenceData,
     Stage,
@@ -30,9 +31,9 @@ from chg.data import (
     open_rows,
     take_held_out,
     tokenize_rows,
-    with_corrupted_column,
+    with_column,
 )
-from chg.errors import ConfigError, GateError
+from chg.errors import ConfigError, DataError, GateError
 
 if TYPE_CHECKING:
     from chg.gating import HeadGates
@@ -125,6 +126,7 @@ def open_reference(reference: ReferenceData, config: DataConfig, seed: int) -> R
         dataset_config=config.dataset_config if name == config.dataset else None,
         dataset_split=reference.reference_dataset_split,
         corrupted_column=None,
+        foil_column=None,
     )
     return open_rows(config, seed)
 
@@ -137,10 +139,31 @@ def for_ablation(config: DataConfig, kind: AblationKind) -> DataConfig:
         DataError: the data cannot be loaded.
     """
     if kind == "resample":
-        return with_corrupted_column(config)
+        return with_column(config, "corrupted")
     if config.corrupted_column:
         raise ConfigError(f"--corrupted_column belongs to --ablation resample, not {kind}")
     return config
+
+
+def for_metric(config: DataConfig, metric: Metric) -> DataConfig:
+    """The data settings with the column of wrong answers, where targets are held against them.
+
+    Raises:
+        ConfigError: a column is named that this metric does not read.
+        DataError: the data cannot be loaded, or has no wrong answers where they are needed.
+    """
+    if metric != "logit_diff":
+        if config.foil_column:
+            raise ConfigError(f"--foil_column belongs to --metric logit_diff, not {metric}")
+        return config
+    reach_hub(config.dataset)
+    found = with_column(config, "foil")
+    if found.foil_column is None:
+        raise DataError(
+            f"{config.dataset} has no column of wrong answers, foil, for --metric logit_diff to "
+            "hold targets against; name one with --foil_column, or use --metric logprob or kl"
+        )
+    return found
 
 
 def reach_hub(name: str) -> None:

@@ -79,6 +79,42 @@ LambdaScale = Literal["mean", "per_head"]
 
 mean: an average over heads, whatever their number. per_head: a sum, as in the paper's equation."""
 
+Metric = Literal["logprob", "logit_diff", "kl"]
+"""Measure of what a model does, higher for more of it, in nats.
+
+logprob: mean log-probability of the target tokens. logit_diff: logit of the target less that of a
+wrong answer, at the first token where they part. kl: minus the divergence of the next-token
+distribution from that of the ungated model, which needs no right answers."""
+
+
+@dataclass(frozen=True)
+class MetricWords:
+    """A metric in the words of each place that shows it."""
+
+    name: str
+    """In a sentence."""
+    stored: str
+    """Name in result files."""
+    note: str = ""
+    """A remark of its own; empty for the log-probability."""
+
+
+METRIC_WORDS: dict[Metric, MetricWords] = {
+    "logprob": MetricWords(name="mean target log-probability", stored="mean_target_logprob"),
+    "logit_diff": MetricWords(
+        name="mean logit difference of target and foil",
+        stored="mean_logit_difference",
+        note="scored is the logit of the target less that of a wrong answer, at the first token "
+        "where they part",
+    ),
+    "kl": MetricWords(
+        name="negative KL divergence from the ungated model",
+        stored="mean_negative_kl",
+        note="scored is the likeness to the ungated model, to which every change is a loss: no "
+        "head can be found to be in the way",
+    ),
+}
+
 Recompute = Literal["none", "mlp", "layer"]
 """Parts that a backward pass computes again in place of keeping them: the more, the less memory.
 
