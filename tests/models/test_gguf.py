@@ -37,7 +37,7 @@ def test_a_gguf_file_is_loaded_with_its_tokenizer(
     expected = make_gguf(path, kind)
     model, tokenizer = chg.load_model(str(path))
     ids = tokenizer(TEXT, return_tensors="pt").input_ids
-    assert tokenizer.decode(ids[0]) == TEXT
+    assert tokenizer.decode(ids[0]).removeprefix("<|endoftext|>") == TEXT  # transformers 4 has it
     assert torch.equal(logits(model, ids), logits(expected, ids))
     described = describe_model(model)
     assert described["model"] == str(path)

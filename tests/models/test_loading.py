@@ -61,7 +61,7 @@ def test_a_model_without_its_tokenizer_says_so(tmp_path: Path) -> None:
         ModelError, match=r"its tokenizer cannot be read; tokenizer.json is missing"
     ):
         chg.load_model(str(tmp_path / "gpt2"))
-    for path in (tmp_path / "gpt2").glob("tok*"):
+    for path in (tmp_path / "gpt2").glob("*tok*"):
         path.unlink()
     with pytest.raises(ModelError, match=r"has no tokenizer; tokenizer.save_pretrained"):
         chg.load_model(str(tmp_path / "gpt2"))

@@ -75,6 +75,7 @@ def make_gguf(path: Path, kind: str = "Q4_1") -> LlamaForCausalLM:
     writer.add_token_merges([" ".join(pair) for pair in tokenizer["model"]["merges"]])
     writer.add_bos_token_id(0)
     writer.add_eos_token_id(0)
+    writer.add_add_bos_token(False)
     for name, weight in model.named_parameters():
         _add(writer, name, weight.data, kind)
     writer.write_header_to_file()

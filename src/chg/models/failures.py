@@ -10,10 +10,16 @@ from chg.errors import ModelError
 from chg.models.adapters import unreachable
 from chg.models.sources import Source, missing_base
 
+NO_TOKENIZER = (
+    "its tokenizer cannot be read; tokenizer.json is missing or damaged, or the tokenizer needs "
+    "pip install sentencepiece tiktoken"
+)
+OTHER_SHAPES = "its weights have other shapes than its configuration says"
 IN_OTHER_WORDS = {
-    "Couldn't instantiate the backend tokenizer": "its tokenizer cannot be read; tokenizer.json is "
-    "missing or damaged, or the tokenizer needs pip install sentencepiece tiktoken",
-    "ignore_mismatched_sizes": "its weights have other shapes than its configuration says",
+    "Couldn't instantiate the backend tokenizer": NO_TOKENIZER,
+    "Converting from SentencePiece and Tiktoken failed": NO_TOKENIZER,  # transformers 4
+    "ignore_mismatched_sizes": OTHER_SHAPES,
+    "size mismatch for": OTHER_SHAPES,  # transformers 4
     "automatic conversion": "some of its weights cannot be quantised so; another --quantize may "
     "do, or pip install bitsandbytes",
 }
