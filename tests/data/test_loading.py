@@ -227,9 +227,9 @@ def test_a_null_row_is_refused_before_the_library_dies_of_it(name: str, tmp_path
 def test_a_null_inside_of_a_row_is_read(tmp_path: Path) -> None:
     rows = [{"text": "one two three", "tags": [None, None]}, {"text": None, "tags": None}]
     (tmp_path / "rows.json").write_text(json.dumps(rows, indent=0))
-    assert open_rows(DataConfig(dataset=str(tmp_path / "rows.json")), 0).columns == (
-        ["one two three"],
-    )
+    assert open_rows(DataConfig(dataset=str(tmp_path / "rows.json")), 0).columns == {
+        "text": ["one two three"]
+    }
 
 
 @pytest.mark.parametrize("name", sorted(DAMAGED))
@@ -257,7 +257,7 @@ def test_a_name_is_a_name_and_no_pattern(name: str, tmp_path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(ROW)
     for dataset in (file, folder, nested):
-        assert open_rows(DataConfig(dataset=str(dataset)), 0).columns == (["one two three"],)
+        assert open_rows(DataConfig(dataset=str(dataset)), 0).columns == {"text": ["one two three"]}
 
 
 def test_a_name_that_no_file_can_have_is_refused(tmp_path: Path) -> None:

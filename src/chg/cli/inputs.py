@@ -18,6 +18,7 @@ from chg.config import (
     DEFAULT_SEED,
     AblationKind,
     DataConfig,
+    Metric,
     ModelConfig,
     ReferenceData,
     Stage,
@@ -30,9 +31,9 @@ from chg.data import (
     open_rows,
     take_held_out,
     tokenize_rows,
-    with_corrupted_column,
+    with_column,
 )
-from chg.errors import ConfigError, GateError
+from chg.errors import ConfigError, DataError, GateError
 
 if TYPE_CHECKING:
     from chg.gating import HeadGates
@@ -84,6 +85,7 @@ def open_inputs(
     kind: AblationKind,
     seed: int,
     *,
+    metric: Metric = "logprob",
     reference: ReferenceData | None = None,
     held_out: int | None = None,
 ) -> OpenedInputs:
@@ -93,15 +95,16 @@ def open_inputs(
         config: the rows.
         kind: the kind of ablation, which says whether corrupted prompts are read.
         seed: draws rows.
+        metric: what is measured, which says whether wrong answers are read.
         reference: the data set whose heads stand in for ablated ones, if one is named there.
         held_out: number of held-out rows wanted; None for none.
 
     Raises:
-        ConfigError: a column is named that this kind of ablation does not read.
+        ConfigError: a column is named that neither the kind of ablation nor the metric reads.
         DataError: a file, a column or a split is missing, or there is nothing to score.
     """
     reach_hub(config.dataset)
-    config = for_ablation(config, kind)
+    config = for_metric(for_ablation(config, kind), metric)
     rows, validation = open_rows(config, seed), None
     if held_out is not None:
         validation = open_held_out(config, rows=held_out, seed=seed)
@@ -125,6 +128,7 @@ def open_reference(reference: ReferenceData, config: DataConfig, seed: int) -> R
         dataset_config=config.dataset_config if name == config.dataset else None,
         dataset_split=reference.reference_dataset_split,
         corrupted_column=None,
+        foil_column=None,
     )
     return open_rows(config, seed)
 
@@ -137,10 +141,30 @@ def for_ablation(config: DataConfig, kind: AblationKind) -> DataConfig:
         DataError: the data cannot be loaded.
     """
     if kind == "resample":
-        return with_corrupted_column(config)
+        return with_column(config, "corrupted")
     if config.corrupted_column:
         raise ConfigError(f"--corrupted_column belongs to --ablation resample, not {kind}")
     return config
+
+
+def for_metric(config: DataConfig, metric: Metric) -> DataConfig:
+    """The data settings with the column of wrong answers, where targets are held against them.
+
+    Raises:
+        ConfigError: a column is named that this metric does not read.
+        DataError: the data cannot be loaded, or has no wrong answers where they are needed.
+    """
+    if metric != "logit_diff":
+        if config.foil_column:
+            raise ConfigError(f"--foil_column belongs to --metric logit_diff, not {metric}")
+        return config
+    found = with_column(config, "foil")
+    if found.foil_column is None:
+        raise DataError(
+            f"{config.dataset} has no column of wrong answers, foil, for --metric logit_diff to "
+            "hold targets against; name one with --foil_column, or use --metric logprob or kl"
+        )
+    return found
 
 
 def reach_hub(name: str) -> None:

@@ -74,6 +74,39 @@ LambdaScale = Literal["mean", "per_head"]
 
 mean: an average over heads, whatever their number. per_head: a sum, as in the paper's equation."""
 
+Metric = Literal["logprob", "logit_diff", "kl"]
+"""Measure of what a model does, higher for more of it, in nats.
+
+logprob: mean log-probability of the target tokens. logit_diff: logit of the target less that of a
+wrong answer, at the first token where they part. kl: minus the divergence of the next-token
+distribution from that of the ungated model, which needs no right answers."""
+
+
+@dataclass(frozen=True)
+class MetricWords:
+    """A metric in the words of each place that shows it."""
+
+    name: str
+    """In a sentence."""
+    unit: str
+    stored: str
+    """Name in result files."""
+
+
+METRIC_WORDS: dict[Metric, MetricWords] = {
+    "logprob": MetricWords(
+        "mean target log-probability", "nats per token", stored="mean_target_logprob"
+    ),
+    "logit_diff": MetricWords(
+        "logit difference of target and foil", "nats", stored="logit_difference"
+    ),
+    "kl": MetricWords(
+        "minus the KL divergence from the ungated model",
+        "nats per token",
+        stored="minus_kl_to_ungated",
+    ),
+}
+
 Recompute = Literal["none", "mlp", "layer"]
 """Parts that a backward pass computes again in place of keeping them: the more, the less memory.
 

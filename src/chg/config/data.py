@@ -34,6 +34,9 @@ class DataConfig(Settings):
     corrupted_column: str | None = None
     """Column of counterfactual prompts that --ablation resample takes heads from (default:
     corrupted, where there is one)."""
+    foil_column: str | None = None
+    """Column of wrong answers that --metric logit_diff holds targets against (default: foil, where
+    there is one)."""
     separator: str = " "
     """Put between prompt and target where neither brings white space."""
     chat_template: bool = False
@@ -53,8 +56,9 @@ class DataConfig(Settings):
             raise ConfigError("--prompt_column and --target_column go together")
         if self.text_column and self.prompt_column:
             raise ConfigError("give --text_column, or --prompt_column and --target_column")
-        if self.text_column and self.corrupted_column:
-            raise ConfigError("--corrupted_column goes with prompts and targets, not --text_column")
+        for name in ("corrupted_column", "foil_column"):
+            if self.text_column and getattr(self, name):
+                raise ConfigError(f"--{name} goes with prompts and targets, not --text_column")
 
     @property
     def resolved_config(self) -> str | None:

@@ -2,6 +2,7 @@
 
 from chg.data.batches import LONGEST_PACK, Batch, batches, collate, gather, pack_shared_prefix
 from chg.data.exchange import exchange_prompts, is_text
+from chg.data.foils import score_at_foils
 from chg.data.loading import load_data, load_prompts, take_held_out, tokenize_rows
 from chg.data.partners import with_partners
 from chg.data.rows import (
@@ -10,7 +11,7 @@ from chg.data.rows import (
     open_prompts,
     open_rows,
     split_held_out,
-    with_corrupted_column,
+    with_column,
 )
 from chg.data.sources import is_local
 from chg.data.tokens import TokenData, TokenRow, require_token_data, tokenize_pairs, tokenize_texts
@@ -51,6 +52,7 @@ __all__ = [
     "open_tuples",
     "pack_shared_prefix",
     "require_token_data",
+    "score_at_foils",
     "split_held_out",
     "split_tuples",
     "take_held_out",
@@ -59,6 +61,6 @@ __all__ = [
     "tokenize_rows",
     "tokenize_texts",
     "tokenize_tuples",
-    "with_corrupted_column",
+    "with_column",
     "with_partners",
 ]

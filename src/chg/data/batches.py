@@ -49,6 +49,8 @@ class Batch:
     """The rows whose heads stand in for ablated ones, cut or padded to the same length."""
     reference_mask: Int[Tensor, "batch pos"] | None = None
     """`reference_ids` without padding: 0 at padding, 1 elsewhere."""
+    foils: Int[Tensor, "target"] | None = None
+    """Token that each target is held against, where rows are scored there alone."""
 
     def __len__(self) -> int:
         return self.num_sequences
@@ -92,6 +94,7 @@ class Batch:
             (self.sequences + copies * self.num_sequences).flatten(),
             times * self.num_sequences,
             times * self.num_tokens,
+            foils=None if self.foils is None else self.foils.repeat(times),
             **{
                 name: None if ids is None else ids.repeat(times, 1)
                 for name, ids in optional.items()
@@ -117,7 +120,16 @@ def collate(rows: Sequence[TokenRow], pad_id: int) -> Batch:
     scored = sequences * longest + before
     tokens = input_ids[sequences, before + 1]
     num_tokens = sum(len(row.ids) for row in rows)
-    batch = Batch(input_ids, attention_mask, scored, tokens, sequences, len(rows), num_tokens)
+    batch = Batch(
+        input_ids,
+        attention_mask,
+        scored,
+        tokens,
+        sequences,
+        len(rows),
+        num_tokens,
+        foils=_foils(rows),
+    )
     references = [row.reference_ids for row in rows if row.reference_ids is not None]
     if len(references) < len(rows):
         return batch
@@ -166,7 +178,18 @@ def pack_shared_prefix(rows: Sequence[TokenRow], prefix: int) -> Batch:
         len(rows),
         sum(len(row.ids) for row in rows),
         positions[None],
+        foils=_foils(rows),
     )
+
+
+def _foils(rows: Sequence[TokenRow]) -> Int[Tensor, "target"] | None:
+    """The foil of every target; None unless each row has one, and is scored there alone."""
+    import torch
+
+    found = [row.foil for row in rows if row.foil is not None and row.scored[row.foil[0]]]
+    if len(found) < len(rows) or any(sum(row.scored) > 1 for row in rows):
+        return None
+    return torch.tensor([token for _, token in found])
 
 
 def gather(rows: Sequence[TokenRow], pad_id: int, max_shared_length: int = 0) -> Batch:

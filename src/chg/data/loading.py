@@ -102,16 +102,18 @@ def tokenize_rows(raw: RawRows, tokenizer: Any) -> TokenData:
 
 def _tokenize(raw: RawRows, tokenizer: Any) -> TokenData:
     config = raw.config
-    if len(raw.columns) == 1:
-        (texts,) = raw.columns
-        return tokenize_texts(texts, tokenizer, max_length=config.max_length, name=raw.name)
-    prompts, targets, *corrupted = raw.columns
+    columns = raw.columns
+    if "text" in columns:
+        return tokenize_texts(
+            columns["text"], tokenizer, max_length=config.max_length, name=raw.name
+        )
     return tokenize_pairs(
-        list(zip(prompts, targets, strict=True)),
+        list(zip(columns["prompt"], columns["target"], strict=True)),
         tokenizer,
         max_length=config.max_length,
         separator=config.separator,
         chat_template=config.chat_template,
-        corrupted=corrupted[0] if corrupted else None,
+        corrupted=columns.get("corrupted"),
+        foils=columns.get("foil"),
         name=raw.name,
     )

@@ -5,10 +5,10 @@ Bad data is refused here, before anything that takes long is loaded.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 import numpy as np
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 
-CORRUPTED = "corrupted"
-"""The usual name of a column of counterfactual prompts."""
+Column = Literal["text", "prompt", "target", "corrupted", "foil"]
+"""Meaning of a column, and its usual name."""
 
 HELD_OUT_SHARE = 0.1
 """Share of the rows kept out of fitting where the data has no validation split."""
@@ -35,8 +35,8 @@ class RawRows:
 
     name: str
     config: DataConfig
-    columns: tuple[Sequence[str], ...]
-    """One column of plain text; or prompts, targets and, where there are any, corrupted prompts."""
+    columns: Mapping[Column, Sequence[str]]
+    """Plain text; or prompts, targets and, where they are read, corrupted prompts and foils."""
 
     def cut_to(self, max_length: int | None) -> RawRows:
         """The same rows, to be cut to this many tokens if that is less."""
@@ -92,22 +92,26 @@ def open_prompts(path: str | Path, *, max_length: int = 512) -> RawRows:
     prompts = [line for line in lines if line.strip()]
     if not prompts:
         raise DataError(f"prompts file {path} is empty; write one prompt per line")
-    return RawRows(str(path), DataConfig(dataset=str(path), max_length=max_length), (prompts,))
+    return RawRows(
+        str(path), DataConfig(dataset=str(path), max_length=max_length), {"text": prompts}
+    )
 
 
-def with_corrupted_column(config: DataConfig) -> DataConfig:
-    """The same settings, with the column `corrupted` where there is one and no other is named.
+def with_column(config: DataConfig, column: Literal["corrupted", "foil"]) -> DataConfig:
+    """The same settings, with a column by its usual name where there is one and none is named.
 
     Raises:
         DataError: the data cannot be loaded.
     """
-    if config.corrupted_column or config.text_column:
+    setting = f"{column}_column"
+    if getattr(config, setting) or config.text_column:
         return config
     rows, _ = resolve_split(config.dataset, config.resolved_config, config.dataset_split)
     paired = config.prompt_column or {"prompt", "target"} <= set(rows.column_names)
-    if not paired or CORRUPTED not in rows.column_names:
+    if not paired or column not in rows.column_names:
         return config
-    return replace(config, corrupted_column=CORRUPTED)
+    named: dict[str, Any] = {setting: column}
+    return replace(config, **named)
 
 
 def dataset_name(config: DataConfig, split: str) -> str:
@@ -188,37 +192,43 @@ def split_held_out(data: Rows, order: Sequence[int] | None = None) -> tuple[Rows
 def _chosen(rows: Dataset, config: DataConfig, name: str, seed: int) -> RawRows:
     if len(rows) == 0:
         raise DataError(f"{name} has no rows")
-    columns = [strings(rows, column, name) for column in _column_names(rows, config, name)]
-    complete = [i for i in range(len(rows)) if all(column[i].strip() for column in columns)]
+    names = _column_names(rows, config, name)
+    columns = {meaning: strings(rows, column, name) for meaning, column in names.items()}
+    complete = [
+        i for i in range(len(rows)) if all(column[i].strip() for column in columns.values())
+    ]
     if not complete:
         raise DataError(f"{name} has nothing to score: all {len(rows)} rows are empty")
     chosen = [complete[i] for i in draw(len(complete), config.limit, seed)]
-    return RawRows(name, config, tuple([column[i] for i in chosen] for column in columns))
+    return RawRows(name, config, {k: [column[i] for i in chosen] for k, column in columns.items()})
 
 
-def _column_names(rows: Dataset, config: DataConfig, name: str) -> tuple[str, ...]:
-    """The text column, or those of prompts, targets and corrupted prompts if there are any, given
-    or by their usual names."""
+def _column_names(rows: Dataset, config: DataConfig, name: str) -> dict[Column, str]:
+    """The text column, or those of prompts and targets, given or by their usual names, with those
+    of corrupted prompts and foils where they are given."""
+    wanted: dict[Column, str] = {"text": config.text_column or "text"}
     if config.prompt_column and config.target_column:
-        wanted: tuple[str, ...] = (config.prompt_column, config.target_column)
-    elif config.text_column:
-        wanted = (config.text_column,)
-    elif {"prompt", "target"} <= set(rows.column_names):
-        wanted = ("prompt", "target")
-    else:
-        wanted = ("text",)
-    if config.corrupted_column:
-        if len(wanted) == 1:
+        wanted = {"prompt": config.prompt_column, "target": config.target_column}
+    elif not config.text_column and {"prompt", "target"} <= set(rows.column_names):
+        wanted = {"prompt": "prompt", "target": "target"}
+    further: dict[Column, str | None] = {
+        "corrupted": config.corrupted_column,
+        "foil": config.foil_column,
+    }
+    for meaning, column in further.items():
+        if column is None:
+            continue
+        if "text" in wanted:
             raise DataError(
-                f"{name} is plain text; --corrupted_column goes with prompts and targets, from "
+                f"{name} is plain text; --{meaning}_column goes with prompts and targets, from "
                 "--prompt_column and --target_column"
             )
-        wanted += (config.corrupted_column,)
-    missing = [column for column in wanted if column not in rows.column_names]
+        wanted[meaning] = column
+    missing = [column for column in wanted.values() if column not in rows.column_names]
     if missing:
         raise DataError(
             f"{name} has no column {', '.join(map(repr, missing))}; it has "
             f"{', '.join(rows.column_names)}. Choose with --text_column, or with --prompt_column "
-            "and --target_column (and --corrupted_column)"
+            "and --target_column (and --corrupted_column, --foil_column)"
         )
     return wanted

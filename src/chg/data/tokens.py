@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -31,6 +31,8 @@ class TokenRow:
     scored: tuple[bool, ...]
     reference_ids: tuple[int, ...] | None = None
     """Counterfactual row, whose heads can stand in for ablated ones, aligned from the left."""
+    foil: tuple[int, int] | None = None
+    """Place of the first target token that a wrong answer does not share, and the token there."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,11 @@ class TokenData:
         return all(row.reference_ids is not None for row in self.rows)
 
     @property
+    def has_foils(self) -> bool:
+        """True if every row has a wrong answer that its target can be held against."""
+        return all(row.foil is not None for row in self.rows)
+
+    @property
     def fingerprint(self) -> str:
         """A short hash of all ids and masks: equal fingerprints, equal data."""
         digest = hashlib.sha256()
@@ -89,6 +96,9 @@ class TokenData:
             if row.reference_ids is not None:
                 digest.update(b"reference")
                 digest.update(np.asarray(row.reference_ids, dtype=np.int64).tobytes())
+            if row.foil is not None:
+                digest.update(b"foil")
+                digest.update(np.asarray(row.foil, dtype=np.int64).tobytes())
         return digest.hexdigest()[:16]
 
     def select(self, indices: Sequence[int]) -> TokenData:
@@ -112,6 +122,8 @@ def _wrong(row: TokenRow) -> str | None:
     for each in (ids, row.reference_ids):
         if each is not None and (not each or min(each) < 0):
             return f"has the token id {min(each)}" if each else "has an empty reference row"
+    if row.foil is not None and (not 0 < row.foil[0] < len(ids) or row.foil[1] < 0):
+        return f"has the foil {row.foil}; it is a place in the row after the first, and a token id"
     return None
 
 
@@ -154,6 +166,7 @@ def tokenize_pairs(
     separator: str = " ",
     chat_template: bool = False,
     corrupted: Sequence[str] | None = None,
+    foils: Sequence[str] | None = None,
     name: str = "pairs",
 ) -> TokenData:
     """Tokenise (prompt, target) pairs; only the target's tokens are scored.
@@ -166,20 +179,25 @@ def tokenize_pairs(
         chat_template: wrap each prompt as a user's turn; the target is the model's answer.
         corrupted: counterfactual prompts, each with its row's target; their heads can stand in for
             ablated ones (`reference_ids`).
+        foils: wrong answers, which `logit_diff` holds targets against; a row is left out where its
+            own is no other token than the target.
         name: shown in messages and stored with results.
 
     Raises:
         DataError: nothing is left to score, or there is no chat template.
     """
 
-    def rows_of(prompts: Sequence[str]) -> tuple[list[TokenRow | None], int]:
-        texts = [(prompt, target) for prompt, (_, target) in zip(prompts, pairs, strict=True)]
-        return _pair_rows(texts, tokenizer, max_length, separator, chat_template)
+    def rows_of(texts: Iterable[tuple[str, str]]) -> tuple[list[TokenRow | None], int]:
+        return _pair_rows(list(texts), tokenizer, max_length, separator, chat_template)
 
-    rows, truncated = rows_of([prompt for prompt, _ in pairs])
+    prompts, targets = zip(*pairs, strict=True) if pairs else ((), ())
+    rows, truncated = rows_of(pairs)
     if corrupted is not None:
-        references, _ = rows_of(corrupted)
+        references, _ = rows_of(zip(corrupted, targets, strict=True))
         rows = _with_references(rows, references, name)
+    if foils is not None:
+        answers, _ = rows_of(zip(prompts, foils, strict=True))
+        rows = [_with_foil(*both) for both in zip(rows, answers, strict=True)]
     scored = tuple(row for row in rows if row is not None)
     return TokenData(scored, name, _pad_id(tokenizer), truncated, len(pairs) - len(scored))
 
@@ -236,6 +254,24 @@ def _with_references(
             shifted,
         )
     return joined
+
+
+def _with_foil(row: TokenRow | None, answer: TokenRow | None) -> TokenRow | None:
+    """Hold a row against the same prompt with a wrong answer; None where nothing tells them apart.
+
+    The two are compared from where their targets begin: cut rows begin at different words.
+    """
+    if row is None or answer is None:
+        return None
+    start, other = row.scored.index(True), answer.scored.index(True)
+    alike = min(start, other) - 1  # the first token may stand for what was cut
+    if row.ids[start - alike : start] != answer.ids[other - alike : other]:
+        return None
+    wrong = answer.ids[other:]
+    shared = _common_prefix(row.ids[start:], wrong)
+    if start + shared == len(row.ids) or shared == len(wrong):
+        return None
+    return replace(row, foil=(start + shared, wrong[shared]))
 
 
 def _encode(tokenizer: Any, texts: Sequence[str], special: bool = True) -> list[list[int]]:
