@@ -22,11 +22,11 @@ class TokenizerWords:
         self._ids: dict[str, tuple[int, ...]] = {}
         self._words: list[str] | None = None
 
-    def ids(self, word: str) -> tuple[int, ...]:
-        """Tokens of a word inside of a text; none where the tokenizer does not know it."""
-        if word not in self._ids:
-            self._ids[word] = self._look_up(word)
-        return self._ids[word]
+    def ids(self, text: str) -> tuple[int, ...]:
+        """Tokens of a piece inside of a text; none where the tokenizer does not know them all."""
+        if text not in self._ids:
+            self._ids[text] = self._look_up(text)
+        return self._ids[text]
 
     def words(self) -> list[str]:
         """Words of a single token, in the order of the vocabulary."""
@@ -36,14 +36,14 @@ class TokenizerWords:
             marked = [token for token in tokens if token.startswith(_SPACES)]
             words = dict.fromkeys(token.lstrip("".join(_SPACES)) for token in marked or tokens)
             candidates = (word for word in words if _WORD.fullmatch(word))
-            single = (word for word in candidates if len(self.ids(word)) == 1)
+            single = (word for word in candidates if len(self.ids(f" {word}")) == 1)
             self._words = [word for word, _ in zip(single, range(MOST_WORDS), strict=False)]
         return self._words
 
-    def _look_up(self, word: str) -> tuple[int, ...]:
+    def _look_up(self, text: str) -> tuple[int, ...]:
         alone, ids = (
-            self._tokenizer(text, add_special_tokens=False)["input_ids"]
-            for text in (_ANCHOR, f"{_ANCHOR} {word}")
+            self._tokenizer(each, add_special_tokens=False)["input_ids"]
+            for each in (_ANCHOR, _ANCHOR + text)
         )
         ids = ids[len(alone) :]
         return () if getattr(self._tokenizer, "unk_token_id", None) in ids else tuple(ids)

@@ -8,8 +8,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from chg.errors import DataError
+from chg.task_rows.agreement import agreement_row
+from chg.task_rows.greater_than import greater_than_row
 from chg.task_rows.induction import induction_row
-from chg.task_rows.rows import SPLITS, Maker, TaskRow, Vocabulary
+from chg.task_rows.ioi import ORDERS, ioi_row
+from chg.task_rows.rows import SPLITS, Draw, Maker, TaskRow, Vocabulary
+from chg.task_rows.word_pairs import (
+    CONFIGURATIONS,
+    DEFAULT,
+    antonym_row,
+    capital_row,
+    french_row,
+    past_row,
+    plural_row,
+)
 
 MOST_MISSES = 1000
 """Draws in a row that give a prompt already drawn, before a split counts as exhausted."""
@@ -23,14 +35,14 @@ class Task:
     """Its name after `task:`."""
     description: str
     """What it asks, in a sentence."""
-    configurations: tuple[str, ...]
-    """Forms of it, for `--dataset_config`; empty where there is one form."""
-    default: str | None
-    """The form where none is asked for; None mixes all of them."""
-    separator: str
-    """Stands between prompt and target."""
     make: Maker
     """Draws a row."""
+    configurations: tuple[str, ...] = ()
+    """Forms of it, for `--dataset_config`; empty where there is one form."""
+    default: str | None = None
+    """The form where none is asked for; None mixes all of them."""
+    goes_on: bool = False
+    """The target goes on with the prompt's last word: nothing stands between the two."""
 
 
 @dataclass(frozen=True)
@@ -43,12 +55,36 @@ class MadeRows:
 
 _TASKS = (
     Task(
-        name="induction",
-        description="Go on with random words that are repeated, as they came the first time.",
-        configurations=(),
-        default=None,
-        separator=" ",
-        make=induction_row,
+        "ioi",
+        "Say who is given something: of two names, the one that does not come again.",
+        ioi_row,
+        configurations=ORDERS,
+    ),
+    *(
+        Task(name, description, maker, configurations=CONFIGURATIONS, default=DEFAULT)
+        for name, description, maker in (
+            ("antonym", "Give the opposite of a word.", antonym_row),
+            ("country-capital", "Give the capital of a country.", capital_row),
+            ("english-french", "Give the French word for an English one.", french_row),
+            ("present-past", "Give the past tense of a verb.", past_row),
+            ("singular-plural", "Give the plural of a noun.", plural_row),
+        )
+    ),
+    Task(
+        "induction",
+        "Go on with random words that are repeated, as they came the first time.",
+        induction_row,
+    ),
+    Task(
+        "greater-than",
+        "Give a later year of the same century than the one before.",
+        greater_than_row,
+        goes_on=True,
+    ),
+    Task(
+        "subject-verb",
+        "Give the verb that agrees with its subject, past a noun of the other number.",
+        agreement_row,
     ),
 )
 
@@ -88,7 +124,7 @@ def make_rows(
     while len(drawn) < SPLITS[split] and misses <= MOST_MISSES:
         # A generator for each draw: those after it are the same however much it has drawn.
         rng = random.Random(f"{task.name} {config} {split} {seed} {number}")
-        prompt, row = task.make(config, split, rng, vocabulary)
+        prompt, row = task.make(Draw(config, split, rng, vocabulary))
         misses = misses + 1 if prompt in drawn else 0
         drawn.setdefault(prompt, row)
         number += 1

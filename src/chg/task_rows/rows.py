@@ -1,9 +1,9 @@
-"""A row of a task, the vocabulary that it is written in, and the parting of items into splits."""
+"""A row of a task, the draw that gives it, and the parting of items into splits."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 from zlib import crc32
@@ -28,27 +28,47 @@ class TaskRow:
 class Vocabulary(Protocol):
     """A tokenizer as generators see it."""
 
-    def ids(self, word: str) -> tuple[int, ...]:
-        """Tokens of a word inside of a text; none where the tokenizer does not know it."""
+    def ids(self, text: str) -> tuple[int, ...]:
+        """Tokens of a piece inside of a text; none where the tokenizer does not know them all."""
 
     def words(self) -> Sequence[str]:
         """Words of a single token, in the order of the vocabulary."""
 
 
-Drawn = tuple[str, TaskRow | None]
-"""A prompt and its row; None where no counterfactual prompt of as many tokens was found."""
-
-Maker = Callable[[str | None, str, random.Random, Vocabulary], Drawn]
-"""Draws a row of a configuration and a split."""
-
 Item = TypeVar("Item")
 
 
-def is_validation(key: str) -> bool:
-    """True for about three items in ten, by a checksum: whatever the seed, splits share none."""
-    return crc32(key.encode()) % 10 < 3
+@dataclass(frozen=True)
+class Draw:
+    """All that a row is drawn with."""
+
+    config: str | None
+    """Configuration of the task."""
+    split: str
+    rng: random.Random
+    vocabulary: Vocabulary
+
+    def items(self, items: Iterable[Item], key: Callable[[Item], str] = str) -> list[Item]:
+        """Items of the split: about three in ten are validation's, by a checksum of their key.
+
+        So splits share none, whatever the seed.
+        """
+        held_out = self.split == "validation"
+        return [item for item in items if (crc32(key(item).encode()) % 10 < 3) == held_out]
+
+    def are_alike(self, one: str, other: str) -> bool:
+        """Tell whether one piece of text can stand in the other's place, token by token."""
+        length = len(self.vocabulary.ids(one))
+        return length > 0 and length == len(self.vocabulary.ids(other))
+
+    def are_told_apart(self, one: str, other: str) -> bool:
+        """Tell whether two answers differ in their first token."""
+        ids, others = self.vocabulary.ids(f" {one}"), self.vocabulary.ids(f" {other}")
+        return ids[:1] != others[:1] and bool(ids) and bool(others)
 
 
-def items_of(split: str, items: Sequence[Item], key: Callable[[Item], str] = str) -> list[Item]:
-    """Items of a split, told apart by a key."""
-    return [item for item in items if is_validation(key(item)) == (split == "validation")]
+Drawn = tuple[str, TaskRow | None]
+"""A prompt and its row; None where no counterfactual prompt of as many tokens was found."""
+
+Maker = Callable[[Draw], Drawn]
+"""Draws a row."""
