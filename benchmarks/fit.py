@@ -34,8 +34,8 @@ from chg.config.choices import Recompute
 from chg.data.batches import collate
 from chg.data.tokens import TokenData
 from chg.engine import open_engine
-from chg.engine.log_probs import on_device_of
 from chg.engine.memory import LivingTensors
+from chg.engine.target_scores import on_device_of
 from chg.models.architectures import gate_shape
 
 TOGETHER = 4
@@ -49,7 +49,7 @@ def our_update(
 ) -> Tensor:
     """The gradient of the mean log-probability under each of `gates [fit, layer, head]`."""
     with open_engine(model, recompute=recompute) as engine:
-        logprobs = engine.log_probs(gates, on_device_of(model, collate(data.rows, 0)))
+        logprobs = engine.measure(gates, on_device_of(model, collate(data.rows, 0)))
         (gradient,) = torch.autograd.grad(logprobs.mean(1).sum(), gates)
     return gradient
 

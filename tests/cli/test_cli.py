@@ -240,14 +240,14 @@ def test_nan_keeps_the_last_good_gates(
 ) -> None:
     from chg.engine import Engine
 
-    real, calls = Engine.log_probs, []
+    real, calls = Engine.measure, []
 
     def broken(engine: Engine, gates: torch.Tensor, batch: object) -> torch.Tensor:
         calls.append(1)
         value = real(engine, gates, batch)  # type: ignore[arg-type]
         return value * float("nan") if len(calls) == 3 else value
 
-    monkeypatch.setattr(Engine, "log_probs", broken)
+    monkeypatch.setattr(Engine, "measure", broken)
     message = refused(capsys, "fit", "--out", "gates.pt", "--quiet")
     assert "at update 3" in message
     assert "gates.last_good.pt" in message

@@ -15,9 +15,9 @@ from chg.data.tokens import TokenData, TokenRow
 from chg.engine.capabilities import Capabilities, capabilities
 from chg.engine.engine import open_engine
 from chg.engine.evaluation import evaluate_gates
-from chg.engine.log_probs import on_device_of
 from chg.engine.prefix_tree import build_tree
 from chg.engine.score_tree import TreeScorer
+from chg.engine.target_scores import on_device_of
 from chg.errors import ConfigError, GateError
 from chg.gating.gate_wrapper import gated
 from support.engines import open_plain_engine
@@ -130,7 +130,7 @@ def test_the_gradient_is_that_of_a_plain_pass(model: nn.Module) -> None:
     for opened in (open_plain_engine, open_engine):
         gates = start.clone().requires_grad_()
         with opened(model) as engine:
-            logprobs = engine.log_probs(gates, batch)
+            logprobs = engine.measure(gates, batch)
             weights = torch.linspace(0.5, 2, logprobs.numel()).view_as(logprobs)
             (logprobs * weights).sum().backward()
         assert gates.grad is not None
@@ -161,7 +161,7 @@ def test_recomputing_changes_no_gradient(
 
             with open_engine(model, recompute=how) as engine:
                 with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
-                    loss = engine.log_probs(gates, batch).sum()
+                    loss = engine.measure(gates, batch).sum()
                 loss.backward()
             assert gates.grad is not None
             gradients.append((gates.grad, kept))
@@ -176,7 +176,7 @@ def test_recomputing_says_where_it_cannot() -> None:
 
 
 def test_logits_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("chg.engine.log_probs.PIECE", 3)
+    monkeypatch.setattr("chg.engine.target_scores.PIECE", 3)
     test_the_gradient_is_that_of_a_plain_pass(make_model("gpt2").double())
     test_targets_anywhere(make_model("gpt2").double())
 
@@ -281,7 +281,7 @@ def test_fitting_shares_beginnings() -> None:
     with open_engine(model) as engine:
         gradients = []
         for batch in (together, apart):
-            logprobs = engine.log_probs(gates, batch)
+            logprobs = engine.measure(gates, batch)
             assert logprobs.shape == (2, 4)
             gradients.append(torch.autograd.grad(logprobs.square().sum(), gates)[0])
     assert (gradients[0] - gradients[1]).abs().max() < bound(model)

@@ -71,7 +71,7 @@ def test_the_gradient_of_a_fit(kind: AblationKind, per_position: bool, in_parts:
     with opened if in_parts else open_plain_engine(model, reference) as engine:
 
         def loss(values: Tensor) -> Tensor:
-            return -engine.log_probs(values, batch).mean()
+            return -engine.measure(values, batch).mean()
 
         loss(gates).backward()
         assert gates.grad is not None
@@ -107,7 +107,7 @@ def test_under_gates_of_the_users_own(kind: AblationKind) -> None:
     with gated(model, outer), torch.no_grad():
         reference = make_reference(model, data, kind)
         with open_engine(model, reference=reference) as engine:
-            parts = engine.log_probs(gates, batch)
+            parts = engine.measure(gates, batch)
         with open_plain_engine(model, reference) as engine:
-            whole = engine.log_probs(gates, batch)
+            whole = engine.measure(gates, batch)
     assert (parts - whole).abs().max() < bound(model)

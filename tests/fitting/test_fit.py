@@ -15,7 +15,7 @@ from chg.config.fitting import FitConfig
 from chg.data import Batch
 from chg.engine import Engine, open_engine
 from chg.errors import ConfigError, DivergedError, MemoryRunsOutError
-from chg.fitting.losses import contrast_objective, gate_regularizer, nll_loss
+from chg.fitting.losses import contrast_objective, gate_regularizer, metric_loss
 from chg.fitting.optimizer import GateOptimizer, Update, starting_logits
 from chg.fitting.updates import MicroBatch, total_updates, update_batches
 from chg.gating.gate_wrapper import gated
@@ -220,7 +220,7 @@ def test_memory_that_runs_out_halves_the_fits_first(caplog: pytest.LogCaptureFix
 
     ends = []
     with open_engine(model) as engine:
-        plain = nll_loss(engine, data.pad_id)
+        plain = metric_loss(engine, data.pad_id)
         for loss in (plain, small_memory):
             optimizer = GateOptimizer(engine, start, FitConfig())
             optimizer.run(update_batches(data, FitConfig(), 3), 3, loss, lambda _: None)
@@ -237,7 +237,7 @@ def test_memory_that_runs_out_halves_the_rows_and_changes_no_gradient(
     expected = fit_gates(model, data, max_steps=4, show_progress=False)
     sizes: list[int] = []
 
-    real = Engine.log_probs
+    real = Engine.measure
 
     def small_memory(engine: Engine, gates: Tensor, batch: Batch) -> Tensor:
         sizes.append(len(batch))
@@ -245,7 +245,7 @@ def test_memory_that_runs_out_halves_the_rows_and_changes_no_gradient(
             raise torch.OutOfMemoryError("device out of memory")
         return real(engine, gates, batch)
 
-    monkeypatch.setattr(Engine, "log_probs", small_memory)
+    monkeypatch.setattr(Engine, "measure", small_memory)
     got = fit_gates(model, data, max_steps=4, show_progress=False)
     assert torch.allclose(expected.gates.logits, got.gates.logits, atol=1e-3)
     assert caplog.text.count("memory ran out") == 2  # 4 rows, 2 rows, and never tried again
@@ -255,6 +255,6 @@ def test_memory_that_runs_out_halves_the_rows_and_changes_no_gradient(
     def no_memory(*_: Any) -> Tensor:
         raise torch.OutOfMemoryError("device out of memory")
 
-    monkeypatch.setattr(Engine, "log_probs", no_memory)
+    monkeypatch.setattr(Engine, "measure", no_memory)
     with pytest.raises(MemoryRunsOutError, match="a single row"):
         fit_gates(model, data, max_steps=4, show_progress=False)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from chg.config.fitting import FitConfig
 from chg.engine import open_engine
-from chg.fitting.losses import nll_loss
+from chg.fitting.losses import metric_loss
 from chg.fitting.optimizer import (
     GateOptimizer,
     OptimizerOptions,
@@ -38,7 +38,7 @@ def optimized(fits: list[int], updates: int = 8, **settings: Any) -> tuple[Tenso
     batches = update_batches(data, FitConfig(), updates)
     with open_engine(model) as engine:
         optimizer = GateOptimizer(engine, start[fits], FitConfig(), options)
-        optimizer.run(batches, updates, nll_loss(engine, data.pad_id), seen.append)
+        optimizer.run(batches, updates, metric_loss(engine, data.pad_id), seen.append)
     return optimizer.logits_of_heads(), seen
 
 
@@ -84,7 +84,7 @@ def test_a_settled_fit_stops_alone_and_keeps_its_gates() -> None:
         total = 260
         with open_engine(model) as engine:
             optimizer = GateOptimizer(engine, start, FitConfig(), options)
-            loss = nll_loss(engine, data.pad_id)
+            loss = metric_loss(engine, data.pad_id)
             optimizer.run(update_batches(data, FitConfig(), total), total, loss, seen.append)
             for fit, end in enumerate(_ends(seen)):
                 earlier = seen[end * 4 // 5 - 1].logits[fit]

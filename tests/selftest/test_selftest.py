@@ -122,12 +122,12 @@ def test_an_engine_that_is_a_little_off(monkeypatch: pytest.MonkeyPatch) -> None
 def test_a_gradient_that_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     from chg.engine import Engine
 
-    real = Engine.log_probs
+    real = Engine.measure
 
     def cut(engine: Engine, gates: Tensor, batch: Any) -> Tensor:
         return real(engine, torch.cat([gates[:, :1].detach(), gates[:, 1:]], 1), batch)
 
-    monkeypatch.setattr(Engine, "log_probs", cut)
+    monkeypatch.setattr(Engine, "measure", cut)
     assert list(failing(monkeypatch, "gradient")) == ["gradient = finite differences"]
 
 

@@ -20,7 +20,7 @@ from chg import Study, study, validate
 from chg.config.fitting import FitConfig
 from chg.engine.engine import open_engine
 from chg.errors import ChgError, ConfigError, OutputError, ResultsError
-from chg.fitting.losses import nll_loss
+from chg.fitting.losses import metric_loss
 from chg.fitting.optimizer import GateOptimizer, OptimizerOptions, Schedule, starting_logits
 from chg.fitting.updates import update_batches
 from chg.gating.gate_wrapper import gated
@@ -53,7 +53,7 @@ def test_a_fit_of_a_study_is_the_fit_alone() -> None:
             options = OptimizerOptions(schedule=Schedule(0.0125, fall=FALL))
             alone = GateOptimizer(engine, start, config, options)
             rows = update_batches(data, config, 60)
-            alone.run(rows, 60, nll_loss(engine, data.pad_id), lambda _: None)
+            alone.run(rows, 60, metric_loss(engine, data.pad_id), lambda _: None)
         assert np.array_equal(found.logits["initial"][k], alone.logits_of_heads()[0])
 
 

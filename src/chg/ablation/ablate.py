@@ -21,9 +21,9 @@ from torch import Tensor, nn
 
 from chg.ablation.estimate import estimate_scores
 from chg.ablation.scores import closed_alone, closed_in_turn, score_difference
-from chg.config import UNIT_NAMES, AblationConfig, Head
+from chg.config import METRIC_WORDS, UNIT_NAMES, AblationConfig, Head
 from chg.data import TokenData
-from chg.engine import EvaluationOptions, SequenceScores, capabilities, evaluate_gates
+from chg.engine import EvaluationOptions, SequenceScores, capabilities, evaluate_gates, open_engine
 from chg.errors import GateError
 from chg.gating import (
     AnyGates,
@@ -92,14 +92,14 @@ def ablate_heads(
     baseline = _baseline(given, config, exists)
     attach(model, baseline).remove()  # the checks, once, before the work
     began = time.perf_counter()
-    (data,), fill = prepare(model, config, (data,), reference)
+    (data,), fill = prepare(model, config, (data,), reference, config.metric)
     job = _Job(model, data, config, baseline, fill, show_progress)
-    metric, scored, steps = job.run(head_order(config, exists))
+    baseline_metric, scored, steps = job.run(head_order(config, exists))
     return AblationResult(
         mode=config.mode,
         model=described["model"],
         dataset=data.name,
-        baseline=metric,
+        baseline=baseline_metric,
         num_sequences=len(data),
         num_target_tokens=data.num_target_tokens,
         seconds=time.perf_counter() - began,
@@ -108,6 +108,7 @@ def ablate_heads(
         unit=config.unit,
         ablation=config.ablation,
         method=_method(config),
+        metric=METRIC_WORDS[config.metric].stored,
         order=config.ablation_order if config.mode == "sequential" else None,
         heads=scored,
         steps=steps,
@@ -184,7 +185,7 @@ class _Job:
             metric, scored = self.estimate(heads)
         else:
             scores = self.evaluate(heads)
-            metric = scores[0].mean_target_logprob
+            metric = scores[0].metric
             if self.config.mode == "sequential":
                 return metric, (), _steps(heads, scores)
             scored = _head_scores(heads, scores, exact=method == "exact")
@@ -211,6 +212,7 @@ class _Job:
                 batch_size=config.batch_size,
                 controls=screening and config.mode == "individual",
                 reference=self.reference,
+                metric=config.metric,
                 on_progress=lambda share: bar.update(share * len(heads)),
             )
 
@@ -222,9 +224,9 @@ class _Job:
             options = EvaluationOptions(
                 self.config.batch_size, on_progress=lambda share: bar.update(share * len(heads))
             )
-            scores, metric = estimate_scores(
-                self.model, self.data, self.baseline, options, self.reference
-            )
+            opened = open_engine(self.model, reference=self.reference, metric=self.config.metric)
+            with opened as engine:
+                scores, metric = estimate_scores(engine, self.data, self.baseline, options)
         return metric, tuple(
             HeadScore(layer, head, float(scores[layer, head]), None, exact=False)
             for layer, head in heads
@@ -239,7 +241,7 @@ class _Job:
         scores = self.evaluate(heads, exactly=True)
         exact = {(h.layer, h.head): h for h in _head_scores(heads, scores, exact=True)}
         merged = tuple(exact.get((head.layer, head.head), head) for head in scored)
-        return scores[0].mean_target_logprob, merged
+        return scores[0].metric, merged
 
 
 def _head_scores(
@@ -258,6 +260,6 @@ def _steps(heads: list[Head], scores: list[SequenceScores]) -> tuple[Step, ...]:
     for i, (layer, head) in enumerate(heads, start=1):
         score, stderr = score_difference(scores[i], baseline)
         delta, _ = score_difference(scores[i], scores[i - 1])
-        metric = scores[i].mean_target_logprob
+        metric = scores[i].metric
         steps.append(Step(i, layer, head, metric, score, delta, stderr))
     return tuple(steps)

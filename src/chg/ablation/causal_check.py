@@ -157,7 +157,7 @@ def _by_falling_score(scores: NDArray[np.float64]) -> list[Head]:
 
 def _mean(scores: list[SequenceScores]) -> SequenceScores:
     """Average the scores of the same rows under several gate matrices."""
-    sums = np.mean([score.logprob_sums for score in scores], axis=0)
+    sums = np.mean([score.sums for score in scores], axis=0)
     return SequenceScores(sums, scores[0].correct, scores[0].counts)
 
 

@@ -14,30 +14,26 @@ from jaxtyping import Float
 from torch import Tensor
 
 from chg.data import TokenData
-from chg.engine import EvaluationOptions, open_engine
+from chg.engine import Engine, EvaluationOptions
 from chg.errors import ModelError
-from chg.gating import Reference
-from chg.models import AnyModel
 
 POINTS = (1.0, 0.9, 0.8, 0.7)
 """Shares of the baseline gates at which the slopes are taken."""
 
 
 def estimate_scores(
-    model: AnyModel,
+    engine: Engine,
     data: TokenData,
     baseline: Float[Tensor, "layer unit"],
     options: EvaluationOptions = EvaluationOptions(),  # noqa: B008 - frozen
-    reference: Reference | None = None,
 ) -> tuple[Float[Tensor, "layer unit"], float]:
     """Estimate every head's individual ablation score.
 
     Args:
-        model: a causal language model; left as it is.
-        data: rows whose target tokens are scored.
+        engine: a model that is open, with its metric and what closed gates become.
+        data: rows whose target tokens are scored, where the metric is measured.
         baseline: the gates that all heads stay at.
         options: rows per pass at most, and whom to tell of progress.
-        reference: values that heads are replaced by, in place of zeros.
 
     Returns:
         Scores in nats per token, 0 for a head whose gate is 0, and the metric at the baseline.
@@ -47,19 +43,18 @@ def estimate_scores(
     """
     baseline = baseline.nan_to_num().cpu()
     path = baseline * torch.tensor(POINTS).view(-1, 1, 1)
-    slopes, metric = torch.zeros(baseline.shape, dtype=torch.float64), 0.0
-    with open_engine(model, reference=reference) as engine:
-        tokens = engine.token_budget // len(POINTS)
-        for rows, batch in engine.batches(data, options.batch_size, tokens):
-            gates = path.to(engine.device).requires_grad_()
-            counts = torch.bincount(batch.sequences, minlength=len(batch))
-            means = engine.log_probs(gates, batch)
-            sums = (means * counts.to(means.device)).sum(1)
-            (gradient,) = torch.autograd.grad(sums.sum(), gates)
-            slopes += gradient.double().mean(0).cpu()
-            metric += float(sums[0].detach())
-            if options.on_progress is not None:
-                options.on_progress(len(rows) / len(data))
-    if not math.isfinite(metric + float(slopes.sum())):
+    slopes, total = torch.zeros(baseline.shape, dtype=torch.float64), 0.0
+    tokens = engine.token_budget // len(POINTS)
+    for rows, batch in engine.batches(data, options.batch_size, tokens):
+        gates = path.to(engine.device).requires_grad_()
+        counts = torch.bincount(batch.sequences, minlength=len(batch))
+        means = engine.measure(gates, batch)
+        sums = (means * counts.to(means.device)).sum(1)
+        (gradient,) = torch.autograd.grad(sums.sum(), gates)
+        slopes += gradient.double().mean(0).cpu()
+        total += float(sums[0].detach())
+        if options.on_progress is not None:
+            options.on_progress(len(rows) / len(data))
+    if not math.isfinite(total + float(slopes.sum())):
         raise ModelError("the model's gradients are NaN or infinite; try --dtype float32")
-    return -baseline * slopes / data.num_target_tokens, metric / data.num_target_tokens
+    return -baseline * slopes / data.num_target_tokens, total / data.num_target_tokens

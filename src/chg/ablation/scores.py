@@ -22,7 +22,7 @@ from chg.engine import Evaluate, SequenceScores
 def score_difference(after: SequenceScores, before: SequenceScores) -> tuple[float, float | None]:
     """Difference of the metric and its standard error over sequences (None for one sequence)."""
     tokens = before.counts.sum()
-    differences = after.logprob_sums - before.logprob_sums
+    differences = after.sums - before.sums
     score = differences.sum() / tokens
     n = len(differences)
     if n < 2:

@@ -98,7 +98,7 @@ def close_pairs(
 
 def _sum(one: SequenceScores, other: SequenceScores) -> SequenceScores:
     """Add log-probabilities row by row; only differences of such sums mean anything."""
-    return SequenceScores(one.logprob_sums + other.logprob_sums, one.correct, one.counts)
+    return SequenceScores(one.sums + other.sums, one.correct, one.counts)
 
 
 def _one_sided(

@@ -47,7 +47,8 @@ class Output(terminal.Output):
 
 @dataclass(frozen=True)
 class Command:
-    """Take attention heads out and measure the change of the mean target log-probability.
+    """Take attention heads out and measure the change of the metric, as a rule the mean target
+    log-probability.
 
     Negative scores: important heads. Positive: heads that are in the way. Near zero: neutral.
     """
@@ -97,13 +98,16 @@ def run(command: Command) -> None:
 
 def _open(command: Command) -> OpenedInputs:
     """Open the data set, or the prompts given in its place, and reference rows if there are any."""
-    from chg.cli.inputs import OpenedInputs, open_inputs, open_reference
+    from chg.cli.inputs import OpenedInputs, for_metric, open_inputs, open_reference
     from chg.data import open_prompts
 
     settings, seed = command.ablation, command.ablation.seed
     if command.output.prompts_file is None:
         return open_inputs(
-            command.data, settings.ablation, seed, reference=command.reference, held_out=None
+            for_metric(command.data, settings.metric),
+            settings.ablation,
+            seed,
+            reference=command.reference,
         )
     prompts = open_prompts(command.output.prompts_file, max_length=command.data.max_length)
     return OpenedInputs(prompts, open_reference(command.reference, command.data, seed))
@@ -124,6 +128,8 @@ def _print(result: AblationResult) -> None:
         f"baseline {result.baseline:.4f} nats per token over {result.num_target_tokens:,} target "
         f"tokens of {result.num_sequences} sequences; {result.seconds:.1f} s"
     )
+    if result.metric_words.note:
+        say(result.metric_words.note)
     if result.ablation_note:
         say(result.ablation_note)
     if result.method_note:

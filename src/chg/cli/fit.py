@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any
 from chg.cli import terminal
 from chg.cli.parsing import flat_settings
 from chg.cli.terminal import format_number, print_table, require_gate_file_name, say
-from chg.config import DataConfig, FitConfig, ModelConfig, ReferenceData, Reporter, Stage
+from chg.config import (
+    METRIC_WORDS,
+    DataConfig,
+    FitConfig,
+    ModelConfig,
+    ReferenceData,
+    Reporter,
+    Stage,
+)
 
 if TYPE_CHECKING:
     from chg.cli.inputs import Inputs
@@ -56,7 +64,7 @@ class Command:
 
 def run(command: Command) -> None:
     """Fit and save."""
-    from chg.cli.inputs import load_checked_model, load_gates, open_inputs
+    from chg.cli.inputs import for_metric, load_checked_model, load_gates, open_inputs
     from chg.files import ensure_writable
 
     require_gate_file_name(command.output.out)
@@ -69,7 +77,7 @@ def run(command: Command) -> None:
         thresholded=False,
     )
     opened = open_inputs(
-        command.data,
+        for_metric(command.data, command.fit.metric),
         command.fit.ablation,
         command.fit.seed,
         reference=command.reference,
@@ -139,6 +147,11 @@ def _print(result: FitResult, command: Command) -> None:
             ),
         ),
     )
+    if result.metric_ungated is not None:
+        say(
+            f"{METRIC_WORDS[command.fit.metric].name}: {result.metric_ungated:.4f} ungated, "
+            f"{result.metric_gated:.4f} gated"
+        )
     say(f"gates: {result.gates.counts}")
     say(
         f"{result.updates} updates in {result.seconds:.1f} s, "

@@ -85,7 +85,6 @@ def open_inputs(
     kind: AblationKind,
     seed: int,
     *,
-    metric: Metric = "logprob",
     reference: ReferenceData | None = None,
     held_out: int | None = None,
 ) -> OpenedInputs:
@@ -95,16 +94,15 @@ def open_inputs(
         config: the rows.
         kind: the kind of ablation, which says whether corrupted prompts are read.
         seed: draws rows.
-        metric: what is measured, which says whether wrong answers are read.
         reference: the data set whose heads stand in for ablated ones, if one is named there.
         held_out: number of held-out rows wanted; None for none.
 
     Raises:
-        ConfigError: a column is named that neither the kind of ablation nor the metric reads.
+        ConfigError: a column is named that this kind of ablation does not read.
         DataError: a file, a column or a split is missing, or there is nothing to score.
     """
     reach_hub(config.dataset)
-    config = for_metric(for_ablation(config, kind), metric)
+    config = for_ablation(config, kind)
     rows, validation = open_rows(config, seed), None
     if held_out is not None:
         validation = open_held_out(config, rows=held_out, seed=seed)
@@ -158,6 +156,7 @@ def for_metric(config: DataConfig, metric: Metric) -> DataConfig:
         if config.foil_column:
             raise ConfigError(f"--foil_column belongs to --metric logit_diff, not {metric}")
         return config
+    reach_hub(config.dataset)
     found = with_column(config, "foil")
     if found.foil_column is None:
         raise DataError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from chg.cli.inputs import OpenedInputs, open_inputs
+from chg.cli.inputs import OpenedInputs, for_metric, open_inputs
 from chg.cli.terminal import Output
 from chg.config import DataConfig, ModelConfig, ReferenceData, StudyConfig
 
@@ -42,7 +42,7 @@ class StudyCommand:
     def open(self) -> OpenedInputs:
         """Open rows to fit and to measure on, and reference rows if there are any."""
         return open_inputs(
-            self.data,
+            for_metric(self.data, self.study.metric),
             self.study.ablation,
             self.study.seed,
             reference=self.reference,

@@ -9,6 +9,7 @@ from chg.config.choices import (
     AblationKind,
     AblationMode,
     AblationOrder,
+    Metric,
     Settings,
     Unit,
     require_kind,
@@ -32,6 +33,10 @@ class AblationConfig(Settings):
     ablation: AblationKind = "zero"
     """Replacement of a head: zero, its mean over the rows, or resample: its output in another row
     or in the row's corrupted prompt."""
+    metric: Metric = "logprob"
+    """Measure of the model: logprob, the log-probability of targets; logit_diff, the logit of the
+    target less that of a wrong answer (column foil); or kl, the likeness to the ungated model,
+    without targets."""
     per_position: bool = False
     """With --ablation mean: a mean of every position by itself."""
     batch_size: int = 16

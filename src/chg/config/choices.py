@@ -88,22 +88,25 @@ class MetricWords:
 
     name: str
     """In a sentence."""
-    unit: str
     stored: str
     """Name in result files."""
+    note: str = ""
+    """A remark of its own; empty for the log-probability."""
 
 
 METRIC_WORDS: dict[Metric, MetricWords] = {
-    "logprob": MetricWords(
-        "mean target log-probability", "nats per token", stored="mean_target_logprob"
-    ),
+    "logprob": MetricWords(name="mean target log-probability", stored="mean_target_logprob"),
     "logit_diff": MetricWords(
-        "logit difference of target and foil", "nats", stored="logit_difference"
+        name="mean logit difference of target and foil",
+        stored="mean_logit_difference",
+        note="scored is the logit of the target less that of a wrong answer, at the first token "
+        "where they part",
     ),
     "kl": MetricWords(
-        "minus the KL divergence from the ungated model",
-        "nats per token",
-        stored="minus_kl_to_ungated",
+        name="negative KL divergence from the ungated model",
+        stored="mean_negative_kl",
+        note="scored is the likeness to the ungated model, to which every change is a loss: no "
+        "head can be found to be in the way",
     ),
 }
 

@@ -9,6 +9,7 @@ from chg.config.choices import (
     DEFAULT_SEED,
     AblationKind,
     LambdaScale,
+    Metric,
     Recompute,
     Settings,
     Unit,
@@ -82,6 +83,10 @@ class OptimizerConfig(Settings):
 class FitConfig(OptimizerConfig):
     """Settings of a fit of gates."""
 
+    metric: Metric = "logprob"
+    """Measure that gates keep: logprob, the log-probability of targets; logit_diff, the logit of
+    the target less that of a wrong answer (column foil); or kl, the likeness to the ungated model,
+    without targets."""
     batch_tokens: int | None = None
     """Tokens per forward pass at most, in place of --batch_size rows; the update sees as many rows
     as before, those of like length together."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from chg.config.choices import CLOSED_BELOW, OPEN_ABOVE, Settings, require_positive
+from chg.config.choices import CLOSED_BELOW, OPEN_ABOVE, Metric, Settings, require_positive
 from chg.config.fitting import OptimizerConfig
 from chg.errors import ConfigError
 
@@ -51,6 +51,10 @@ class StudyConfig(OptimizerConfig):
     """Starting points, each with its own G0, G+ and G-, all fitted side by side."""
     lambda_reg: float = 0.1
     """Strength of the push: retention is fitted with minus this, removal with plus this."""
+    metric: Metric = "logprob"
+    """Measure that gates keep and ablation changes: logprob, the log-probability of targets;
+    logit_diff, the logit of the target less that of a wrong answer (column foil); or kl, the
+    likeness to the ungated model, without targets."""
     lambda_path: str | None = None
     """Further strengths, as in 0.02,0.05,0.2,0.5: over which of them does a head keep its role?"""
     lr: float = 0.0125

@@ -2,7 +2,7 @@
 
 from chg.data.batches import LONGEST_PACK, Batch, batches, collate, gather, pack_shared_prefix
 from chg.data.exchange import exchange_prompts, is_text
-from chg.data.foils import score_at_foils
+from chg.data.foils import score_at_foils, scored_for
 from chg.data.loading import load_data, load_prompts, take_held_out, tokenize_rows
 from chg.data.partners import with_partners
 from chg.data.rows import (
@@ -53,6 +53,7 @@ __all__ = [
     "pack_shared_prefix",
     "require_token_data",
     "score_at_foils",
+    "scored_for",
     "split_held_out",
     "split_tuples",
     "take_held_out",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from chg.config import Metric
 from chg.data.tokens import TokenData
 from chg.errors import DataError
 
@@ -28,3 +29,12 @@ def score_at_foils(data: TokenData) -> TokenData:
         for row, place in zip(data.rows, places, strict=True)
     )
     return replace(data, rows=rows)
+
+
+def scored_for(data: TokenData, metric: Metric) -> TokenData:
+    """Score rows where a metric is measured: at their foils for a logit difference.
+
+    Raises:
+        DataError: a row has no foil where one is needed.
+    """
+    return score_at_foils(data) if metric == "logit_diff" else data

@@ -13,6 +13,7 @@ from chg.engine.evaluation import (
 )
 from chg.engine.inspection import Inspection, inspect_model
 from chg.engine.memory import MemoryEstimate, estimate_memory
+from chg.engine.targets import Targets
 
 __all__ = [
     "Engine",
@@ -21,6 +22,7 @@ __all__ = [
     "Inspection",
     "MemoryEstimate",
     "SequenceScores",
+    "Targets",
     "capabilities",
     "competence",
     "estimate_memory",

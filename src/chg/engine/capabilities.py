@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from chg.data import LONGEST_PACK, Batch, TokenRow, collate, pack_shared_prefix
-from chg.engine.log_probs import on_device_of, target_scores
 from chg.engine.partial_forward import PartialForward
 from chg.engine.score_tree import TreeScorer
 from chg.engine.state import Outputs
+from chg.engine.target_scores import on_device_of, target_scores
 from chg.gating import AttachedGates
 from chg.models import HeadSites, find_head_sites, frozen, text_config
 

@@ -3,8 +3,8 @@
 with open_engine(model, reference=reference) as engine:
     scorer = engine.scorer(gates)
     for rows, batch in engine.batches(data, batch_size):
-        scorer.score(batch, engine.reference_of(batch))     # exact, without gradients
-        engine.log_probs(gates, batch)                      # gradients reach the gates
+        engine.score(scorer, batch)         # exact, without gradients
+        engine.measure(gates, batch)        # gradients reach the gates
 """
 
 from __future__ import annotations
@@ -18,14 +18,21 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from chg.config import Recompute, Unit
+from chg.config import Metric, Recompute, Unit
 from chg.data import Batch, TokenData, TokenRow, batches, gather
 from chg.engine.capabilities import Capabilities, capabilities
-from chg.engine.log_probs import TargetScores, on_device_of, score_hidden, target_scores
 from chg.engine.partial_forward import PartialForward
 from chg.engine.score_tree import TreeScorer
 from chg.engine.state import PassOrder
-from chg.errors import ConfigError
+from chg.engine.target_scores import (
+    TargetScores,
+    on_device_of,
+    score_hidden,
+    scored_logits,
+    target_scores,
+)
+from chg.engine.targets import Targets
+from chg.errors import ConfigError, DataError
 from chg.gating import Reference, gated, repeat_for_rows
 from chg.models import (
     AnyModel,
@@ -47,7 +54,10 @@ class Scorer(Protocol):
     """Gate matrices, to score any number of batches under."""
 
     def score(
-        self, batch: Batch, reference: Mapping[int, Tensor] | None = None
+        self,
+        batch: Batch,
+        reference: Mapping[int, Tensor] | None = None,
+        targets: Targets | None = None,
     ) -> Iterator[tuple[list[int], TargetScores]]:
         """Score a batch under every gate matrix, some of them at a time."""
 
@@ -62,6 +72,7 @@ class Engine:
     forward: PartialForward | None
     """Passes of parts; None where the model takes passes of the whole alone."""
     reference: Reference | None
+    metric: Metric = "logprob"
 
     @property
     def device(self) -> torch.device:
@@ -109,6 +120,30 @@ class Engine:
         """Values that closed gates are filled up with in a batch, by layer; None for zeros."""
         return None if self.reference is None else self.reference.of(self.model, batch)
 
+    @torch.no_grad()
+    def targets_of(self, batch: Batch) -> Targets:
+        """Take the targets of a batch, for `kl` with a pass of the ungated model.
+
+        Raises:
+            DataError: the metric needs wrong answers, and the rows have none.
+        """
+        if self.metric == "logit_diff" and batch.foils is None:
+            raise DataError(
+                "rows have no wrong answers; prepare them with chg.score_at_foils(data)"
+            )
+        if self.metric != "kl":
+            return Targets.of(batch, self.metric)
+        if self.forward is None:
+            return Targets.of(batch, self.metric, scored_logits(self.model, batch))
+        opened = self.exists().to(self.device, torch.float32)
+        gates = opened.expand(len(batch.input_ids), -1, -1)
+        hidden, _ = self.forward.run(PassOrder(batch.inputs, gates, batch.scored))
+        return Targets.of(batch, self.metric, hidden)
+
+    def score(self, scorer: Scorer, batch: Batch) -> Iterator[tuple[list[int], TargetScores]]:
+        """Score a batch of this engine under every gate matrix of a scorer, some at a time."""
+        return scorer.score(batch, self.reference_of(batch), self.targets_of(batch))
+
     def scorer(
         self,
         gates: Float[Tensor, "matrix layer head"],
@@ -129,35 +164,48 @@ class Engine:
             return _PlainScorer(self.model, gates)
         return TreeScorer(self.forward, gates, tokens or self.token_budget, controls=controls)
 
-    def log_probs(
-        self, gates: Float[Tensor, "fit layer head"], batch: Batch
+    def measure(
+        self,
+        gates: Float[Tensor, "fit layer head"],
+        batch: Batch,
+        targets: Targets | None = None,
     ) -> Float[Tensor, "fit sequence"]:
-        """Compute the mean target log-probability of every sequence under every fit's gates.
+        """Compute the mean metric of every sequence's targets under every fit's gates.
 
         Each row is repeated once per fit and given that fit's gate matrix, all in one pass.
         Gradients reach `gates`.
+
+        Args:
+            gates: one matrix per fit.
+            batch: rows on the model's device.
+            targets: those of the batch, where they are known (`targets_of`).
         """
         fits, rows = gates.shape[0], batch.input_ids.shape[0]
         many = batch.repeat(fits)
         fill = self.reference_of(batch)
+        targets = (targets or self.targets_of(batch)).repeat(fits)
         if self.forward is not None:
             per_row = self.sites.per_head(gates).repeat_interleave(rows, dim=0)
             order = PassOrder(many.inputs, per_row, many.scored, reference=fill)
             hidden, _ = self.forward.run(order)
-            scores = score_hidden(self.forward.head, hidden, many)
+            scores = score_hidden(self.forward.head, hidden, many, targets)
         else:
             # One gate matrix for all rows spares the batch its copy of the gates.
             per_row = gates[0] if fits == 1 else gates.repeat_interleave(rows, dim=0)
             if fill is not None:
                 fill = {k: repeat_for_rows(value, fits * rows) for k, value in fill.items()}
             with gated(self.model, per_row, reference=fill, check=False):
-                scores = target_scores(self.model, many)
-        return scores.mean_logprobs().view(fits, len(batch))
+                scores = target_scores(self.model, many, targets)
+        return scores.means().view(fits, len(batch))
 
 
 @contextmanager
 def open_engine(
-    model: AnyModel, *, reference: Reference | None = None, recompute: Recompute = "none"
+    model: AnyModel,
+    *,
+    reference: Reference | None = None,
+    recompute: Recompute = "none",
+    metric: Metric = "logprob",
 ) -> Iterator[Engine]:
     """Open a model for many passes; frozen and uncompiled inside, as it was afterwards.
 
@@ -165,6 +213,7 @@ def open_engine(
         model: a causal language model.
         reference: values that closed gates are filled up with, in place of zeros.
         recompute: parts that a backward pass computes again in place of keeping them.
+        metric: what is measured; `logit_diff` takes rows that are scored at their foils alone.
 
     Raises:
         ArchitectureError: the model's heads cannot be found.
@@ -179,13 +228,13 @@ def open_engine(
                 raise ConfigError(
                     f"{type(model).__name__} runs only as a whole: --recompute does not apply to it"
                 )
-            yield Engine(model, sites, able, None, reference)
+            yield Engine(model, sites, able, None, reference, metric)
             return
         inside = able.mode == "inside"
         with PartialForward(
             model, sites, able.outputs, inside=inside, recompute=recompute
         ) as forward:
-            yield Engine(model, sites, able, forward, reference)
+            yield Engine(model, sites, able, forward, reference, metric)
 
 
 class _PlainScorer:
@@ -197,8 +246,11 @@ class _PlainScorer:
 
     @torch.no_grad()
     def score(
-        self, batch: Batch, reference: Mapping[int, Tensor] | None = None
+        self,
+        batch: Batch,
+        reference: Mapping[int, Tensor] | None = None,
+        targets: Targets | None = None,
     ) -> Iterator[tuple[list[int], TargetScores]]:
         for i, matrix in enumerate(self._gates):
             with gated(self._model, matrix, reference=reference, check=False):
-                yield [i], target_scores(self._model, batch)
+                yield [i], target_scores(self._model, batch, targets)

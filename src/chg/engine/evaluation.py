@@ -11,10 +11,11 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from chg.data import TokenData
+from chg.config import Metric
+from chg.data import TokenData, scored_for
 from chg.engine.engine import Engine, open_engine
-from chg.engine.log_probs import TargetScores
 from chg.engine.prefix_tree import row_keys
+from chg.engine.target_scores import TargetScores
 from chg.errors import ModelError
 from chg.gating import AnyGates, Reference, attach, gate_values, require_rows_for, resolve_gates
 from chg.models import AnyModel, find_head_sites, plain_torch
@@ -30,6 +31,8 @@ class SequenceScores:
     """`[sequence]`: target tokens that were the most likely one."""
     counts: NDArray[np.float64]
     """`[sequence]`: target tokens."""
+    metric_sums: NDArray[np.float64] | None = None
+    """`[sequence]`: summed metric, nats; None where it is the log-probability."""
 
     def __repr__(self) -> str:
         return (
@@ -38,8 +41,18 @@ class SequenceScores:
         )
 
     @property
+    def sums(self) -> NDArray[np.float64]:
+        """`[sequence]`: summed metric of its target tokens, nats."""
+        return self.logprob_sums if self.metric_sums is None else self.metric_sums
+
+    @property
+    def metric(self) -> float:
+        """Mean of the metric over all target tokens, nats per token: what ablation changes."""
+        return float(self.sums.sum() / self.counts.sum())
+
+    @property
     def mean_target_logprob(self) -> float:
-        """Mean over all target tokens, nats per token: the metric of ablation."""
+        """Mean log-probability over all target tokens, nats per token."""
         return float(self.logprob_sums.sum() / self.counts.sum())
 
     @property
@@ -67,6 +80,7 @@ def evaluate_gates(
     tokens_per_pass: int | None = None,
     controls: bool = False,
     reference: Reference | None = None,
+    metric: Metric = "logprob",
     on_progress: Callable[[float], None] | None = None,
 ) -> list[SequenceScores]:
     """Score the data under each gate matrix.
@@ -84,6 +98,8 @@ def evaluate_gates(
         controls: score each matrix by its difference from the first one computed beside it, so that
             rounding cancels; for low precision.
         reference: what gates below 1 blend heads with, in place of zeros (`make_reference`).
+        metric: what is measured beside the log-probability of the targets; `logit_diff` scores rows
+            where their foils part from their targets.
         on_progress: called with the share of the work that each pass did.
 
     Raises:
@@ -93,8 +109,8 @@ def evaluate_gates(
     """
     options = EvaluationOptions(batch_size, tokens_per_pass, controls, on_progress)
     matrices = [gate_values(resolve_gates(model, gates)) for gates in gate_matrices]
-    with open_engine(model, reference=reference) as engine:
-        return evaluate_open(engine, data, matrices, options)
+    with open_engine(model, reference=reference, metric=metric) as engine:
+        return evaluate_open(engine, scored_for(data, metric), matrices, options)
 
 
 @dataclass(frozen=True)
@@ -120,13 +136,13 @@ def evaluate_open(
     """
     require_rows_for(engine.model, data)
     gates, places = _distinct(engine, list(gate_matrices))
-    totals = _Totals(len(gates), len(data))
+    totals = _Totals(len(gates), len(data), engine.metric)
     work = len(gates) * sum(len(row.ids) for row in data.rows)
     scorer = engine.scorer(gates, tokens=options.tokens_per_pass, controls=options.controls)
     budget = options.tokens_per_pass or engine.token_budget
     tokens = budget if engine.forward is None else budget // gates.shape[-1]
     for rows, batch in engine.batches(data, options.batch_size, tokens):
-        for matrices, scores in scorer.score(batch, engine.reference_of(batch)):
+        for matrices, scores in engine.score(scorer, batch):
             totals.add(matrices, rows, scores)
             if options.on_progress is not None:
                 options.on_progress(len(matrices) * batch.num_tokens / work)
@@ -141,6 +157,7 @@ def evaluate(
     *,
     batch_size: int = 16,
     reference: Reference | None = None,
+    metric: Metric = "logprob",
 ) -> SequenceScores:
     """Score the data under one gate matrix, in any form that `gated` takes, or ungated.
 
@@ -149,7 +166,10 @@ def evaluate(
     """
     if gates is None:
         gates = torch.ones(find_head_sites(model).shape)
-    return evaluate_gates(model, data, [gates], batch_size=batch_size, reference=reference)[0]
+    (scores,) = evaluate_gates(
+        model, data, [gates], batch_size=batch_size, reference=reference, metric=metric
+    )
+    return scores
 
 
 def _distinct(
@@ -168,8 +188,9 @@ def _distinct(
 class _Totals:
     """Scores of every sequence under every gate matrix."""
 
-    def __init__(self, matrices: int, sequences: int) -> None:
-        self._sums, self._correct, self._counts = np.zeros((3, matrices, sequences))
+    def __init__(self, matrices: int, sequences: int, metric: Metric) -> None:
+        self._sums, self._correct, self._counts, self._metric = np.zeros((4, matrices, sequences))
+        self._only_logprobs = metric == "logprob"
 
     def add(self, matrices: list[int], sequences: list[int], scores: TargetScores) -> None:
         """Note the scores of some sequences under some matrices.
@@ -182,9 +203,10 @@ class _Totals:
             (self._sums, scores.sums(scores.logprobs.double())),
             (self._correct, scores.sums(scores.correct.double())),
             (self._counts, scores.counts()),
+            (self._metric, scores.sums(scores.values.double())),
         ):
             total[place] = values.view(len(matrices), -1).cpu().numpy()
-        wrong = ~np.isfinite(self._sums[place]).all(axis=0)
+        wrong = ~np.isfinite(self._sums[place] + self._metric[place]).all(axis=0)
         if wrong.any():
             raise ModelError(
                 f"the model's log-probabilities of row {sequences[int(wrong.argmax())]} are NaN or "
@@ -193,4 +215,9 @@ class _Totals:
 
     def of(self, matrix: int) -> SequenceScores:
         """The scores under one matrix."""
-        return SequenceScores(self._sums[matrix], self._correct[matrix], self._counts[matrix])
+        return SequenceScores(
+            self._sums[matrix],
+            self._correct[matrix],
+            self._counts[matrix],
+            None if self._only_logprobs else self._metric[matrix],
+        )

@@ -20,8 +20,8 @@ from chg.config import Recompute
 from chg.data import TokenRow
 from chg.engine.capabilities import capabilities
 from chg.engine.engine import TOKENS_PER_PASS, Engine, open_engine
-from chg.engine.log_probs import score_hidden, target_scores
 from chg.engine.state import PassOrder
+from chg.engine.target_scores import score_hidden, target_scores
 from chg.errors import ModelError
 from chg.models import plain_torch, without_weights
 
@@ -53,7 +53,7 @@ def estimate_memory(
         with open_engine(model, recompute=recompute) as engine:
             batch = engine.batch([row] * batch_size, 0)
             gates = torch.ones(1, *engine.shape(), device=engine.device, requires_grad=True)
-            engine.log_probs(gates, batch).sum().backward()
+            engine.measure(gates, batch).sum().backward()
 
     def ablation() -> None:
         with torch.no_grad(), open_engine(model) as engine:

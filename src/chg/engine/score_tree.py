@@ -11,17 +11,19 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from chg.config import Metric
 from chg.data import Batch
-from chg.engine.log_probs import TargetScores, score_hidden
 from chg.engine.partial_forward import PartialForward
 from chg.engine.prefix_tree import Node, build_tree
 from chg.engine.state import PassOrder, State
+from chg.engine.target_scores import TargetScores, score_hidden
+from chg.engine.targets import Targets
 
 
 class TreeScorer:
@@ -51,7 +53,10 @@ class TreeScorer:
 
     @torch.no_grad()
     def score(
-        self, batch: Batch, reference: Mapping[int, Tensor] | None = None
+        self,
+        batch: Batch,
+        reference: Mapping[int, Tensor] | None = None,
+        targets: Targets | None = None,
     ) -> Iterator[tuple[list[int], TargetScores]]:
         """Score a batch under every gate matrix.
 
@@ -59,37 +64,40 @@ class TreeScorer:
             batch: rows, on the device of the gates.
             reference: layer -> values that closed gates are filled up with, for this batch
                 (`Reference.of`).
+            targets: what is measured; the log-probability of the batch's targets if not given.
 
         Yields:
             Matrices that ran together, with scores in rows `matrix-of-these * len(batch) + row`.
         """
         rows, length = batch.input_ids.shape
+        targets = targets or Targets.of(batch)
         size = max(1, self._tokens // (rows * length))
-        waiting = _Waiting(self._forward, self._gates, rows, size)
+        waiting = _Waiting(self._forward, self._gates, rows, size, controls=self._controls)
         waiting.add(self._root, None, None, 0)
-        against = _Controls(batch) if self._controls else None
+        against = _Controls(batch, targets.metric) if self._controls else None
         while waiting:
             (start, cut), members = waiting.take()
             ran = [*members, *against.of(members)] if against else members
-            matrices = [member.node.matrix for member in ran]
             many = batch.repeat(len(ran))
+            keep = _rows_to_keep(members, rows, self._gates.device)
             order = PassOrder(
-                many.inputs,
-                self._gates[matrices].repeat_interleave(rows, dim=0),
-                many.scored,
-                start=start,
-                entering=waiting.state_of(ran),
-                cut=cut,
-                keep=_rows_to_keep(members, rows, self._gates.device),
-                reference=reference,
+                many.inputs, self._gates_of(ran, rows), many.scored, start=start, cut=cut, keep=keep
             )
+            order = replace(order, entering=waiting.state_of(ran), reference=reference)
             hidden, kept = self._forward.run(order)
             waiting.add_children(members, kept)
             del kept, order  # states that no one waits for
-            scores = score_hidden(self._forward.head, hidden, many)
-            if against:
-                scores = against.correct(members, scores)
-            yield matrices[: len(members)], scores
+            scores = score_hidden(self._forward.head, hidden, many, targets.repeat(len(ran)))
+            yield (
+                [member.node.matrix for member in members],
+                against.correct(members, scores) if against else scores,
+            )
+
+    def _gates_of(
+        self, members: Sequence[_Member], rows: int
+    ) -> Float[Tensor, "row_of_matrix layer head"]:
+        matrices = [member.node.matrix for member in members]
+        return self._gates[matrices].repeat_interleave(rows, dim=0)
 
 
 @dataclass(frozen=True)
@@ -122,11 +130,14 @@ def _rows_to_keep(members: Sequence[_Member], rows: int, device: torch.device) -
 class _Waiting:
     """Nodes whose parents have run."""
 
-    def __init__(self, forward: PartialForward, gates: Tensor, rows: int, size: int) -> None:
+    def __init__(
+        self, forward: PartialForward, gates: Tensor, rows: int, size: int, *, controls: bool
+    ) -> None:
         self._forward = forward
         self._rows = rows
         self._open = (gates != 0).any(-1).cpu()
         self._size = size
+        self._controls = controls
         self._at: dict[tuple[int, int], list[_Member]] = defaultdict(list)
 
     def __bool__(self) -> bool:
@@ -134,8 +145,10 @@ class _Waiting:
 
     def add(self, node: Node, parent: Node | None, state: State | None, place: int) -> None:
         """Add a node that starts from the rows at `place` of its parent's state."""
-        opened = self._open[node.matrix].nonzero().flatten().tolist()
-        cut = self._forward.cut_for([*opened, *node.forks])
+        opened = self._open[node.matrix]
+        if self._controls and parent is not None:  # the parent runs in the same pass once more
+            opened = opened | self._open[parent.matrix]
+        cut = self._forward.cut_for([*opened.nonzero().flatten().tolist(), *node.forks])
         self._at[node.start, cut].append(_Member(node, parent, state, place))
 
     def add_children(self, members: Sequence[_Member], kept: Mapping[int, State]) -> None:
@@ -171,7 +184,8 @@ class _Waiting:
 class _Controls:
     """Parents computed once more beside their children, and the children's scores against them."""
 
-    def __init__(self, batch: Batch) -> None:
+    def __init__(self, batch: Batch, metric: Metric) -> None:
+        self._is_logprob = metric == "logprob"
         self._targets = len(batch.tokens)
         self._sequences = len(batch)
         self._final: dict[int, Tensor] = {}
@@ -186,12 +200,12 @@ class _Controls:
 
     def correct(self, members: Sequence[_Member], scores: TargetScores) -> TargetScores:
         """Correct the members' scores, each by its difference from its control."""
-        logprobs = scores.logprobs.view(-1, self._targets)
-        controls = iter(logprobs[len(members) :])
+        values = scores.values.view(-1, self._targets)
+        controls = iter(values[len(members) :])
         parents = {m.parent: None for m in members if m.parent is not None}
         control_of = {parent: next(controls) for parent in parents}
         corrected = []
-        for member, measured in zip(members, logprobs, strict=False):
+        for member, measured in zip(members, values, strict=False):
             parent, value = member.parent, measured
             if parent is not None:
                 value = measured - control_of[parent] + self._final[parent.matrix]
@@ -199,8 +213,10 @@ class _Controls:
             if member.node.children:
                 self._final[member.node.matrix] = value
         of_members = slice(len(members) * self._targets)
+        better = torch.cat(corrected)
         return TargetScores(
-            torch.cat(corrected),
+            better,
+            better if self._is_logprob else scores.logprobs[of_members],
             scores.correct[of_members],
             scores.sequences[of_members],
             len(members) * self._sequences,

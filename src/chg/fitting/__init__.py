@@ -2,7 +2,7 @@
 
 from chg.fitting.contrastive import ContrastResult, fit_contrastive, fit_matched
 from chg.fitting.fit import FitResult, fit_gates
-from chg.fitting.losses import gate_regularizer, nll_loss
+from chg.fitting.losses import gate_regularizer, metric_loss
 from chg.fitting.optimizer import GateOptimizer, OptimizerOptions, Schedule, Update, starting_logits
 from chg.fitting.stopping import updates_between_looks
 from chg.fitting.updates import MicroBatch, total_updates, update_batches
@@ -19,7 +19,7 @@ __all__ = [
     "fit_gates",
     "fit_matched",
     "gate_regularizer",
-    "nll_loss",
+    "metric_loss",
     "starting_logits",
     "total_updates",
     "update_batches",

@@ -2,8 +2,8 @@
 
 1. Start from random gates drawn from the seed, or from a gate file.
 2. Minimize `NLL + lambda_reg * R` over the logits (`optimizer.py`); NLL is the mean over rows of
-   the mean over each row's target tokens. The order of rows follows from the seed alone, so that
-   G+ and G- from one G0 differ by the regularizer and nothing else.
+   the mean over each row's target tokens (or another metric, negated). The order of rows follows
+   from the seed alone, so that G+ and G- from one G0 differ by the regularizer and nothing else.
 3. Measure the NLL ungated and gated on training and held-out rows.
 """
 
@@ -21,9 +21,9 @@ from torch import Tensor, nn
 
 from chg.config import FitConfig
 from chg.data import TokenData
-from chg.engine import Engine, EvaluationOptions, evaluate_open, open_engine
+from chg.engine import Engine, EvaluationOptions, SequenceScores, evaluate_open, open_engine
 from chg.errors import ConfigError
-from chg.fitting.losses import nll_loss
+from chg.fitting.losses import metric_loss
 from chg.fitting.optimizer import GateOptimizer, Update, starting_logits
 from chg.fitting.stopping import updates_between_looks
 from chg.fitting.updates import MicroBatch, total_updates, update_batches
@@ -61,7 +61,11 @@ class FitResult:
     """Optimisation alone, without the measuring."""
     tokens_per_second: float
     losses: tuple[float, ...]
-    """NLL of each update's rows before it."""
+    """NLL (another metric, negated) of each update's rows before it."""
+    metric_ungated: float | None = None
+    """Mean metric on held-out rows, on those of training where there are none; None where it is the
+    log-probability."""
+    metric_gated: float | None = None
 
     def __repr__(self) -> str:
         apart = self.nll_ungated_held_out is not None
@@ -117,24 +121,25 @@ def fit_gates(
     start = starting_logits(config, shape) if init is None else _given_start(model, init, shape)
     total = total_updates(config, len(data))
     began = time.perf_counter()
-    (data, held_out), fill = prepare(model, config, (data, held_out), reference)
+    (data, held_out), fill = prepare(model, config, (data, held_out), reference, config.metric)
     with (
-        open_engine(model, reference=fill, recompute=config.recompute) as engine,
+        open_engine(
+            model, reference=fill, recompute=config.recompute, metric=config.metric
+        ) as engine,
         progress_bar(total, "fitting gates", show=show_progress) as bar,
     ):
         optimizer = GateOptimizer(engine, start, config)
         rows = _CountedRows(update_batches(data, config, total, config.batch_tokens))
         watch = _Watch(engine, config, held_out, total, bar, report)
-        optimizer.run(rows, total, nll_loss(engine, data.pad_id), watch)
+        optimizer.run(rows, total, metric_loss(engine, data.pad_id), watch)
         seconds = time.perf_counter() - began - watch.seconds
         gates = HeadGates(optimizer.logits_of_heads().cpu()[0])
-        train = _nlls(engine, data, gates, config)
-        apart = _nlls(engine, held_out, gates, config)
+        train = _measured(engine, data, gates, config)
+        apart = None if held_out is None else _measured(engine, held_out, gates, config)
     metrics: dict[str, Any] = {
-        "nll_ungated_train": train[0],
-        "nll_gated_train": train[1],
-        "nll_ungated_held_out": apart[0],
-        "nll_gated_held_out": apart[1],
+        **_nlls("train", *train),
+        **_nlls("held_out", *(apart or (None, None))),
+        **({} if config.metric == "logprob" else _metrics(*(apart or train))),
         "updates": len(watch.losses),
         "seconds": seconds,
         "tokens_per_second": rows.tokens / seconds,
@@ -238,14 +243,25 @@ class _Watch:
         self.seconds += time.perf_counter() - began
 
 
-def _nlls(
-    engine: Engine, rows: TokenData | None, gates: HeadGates, config: FitConfig
-) -> tuple[float | None, float | None]:
-    """Measure the NLL of rows ungated and gated; None where there are no rows."""
-    if rows is None:
-        return None, None
+def _measured(
+    engine: Engine, rows: TokenData, gates: HeadGates, config: FitConfig
+) -> tuple[SequenceScores, SequenceScores]:
+    """Score rows ungated and gated."""
     sample = rows.sample(config.eval_rows, 0)
     matrices = [torch.ones_like(gates.values), gates.values]
     options = EvaluationOptions(batch_size=config.batch_size)
     ungated, gated = evaluate_open(engine, sample, matrices, options)
-    return ungated.nll, gated.nll
+    return ungated, gated
+
+
+def _nlls(
+    rows: str, ungated: SequenceScores | None, gated: SequenceScores | None
+) -> dict[str, float | None]:
+    return {
+        f"nll_ungated_{rows}": None if ungated is None else ungated.nll,
+        f"nll_gated_{rows}": None if gated is None else gated.nll,
+    }
+
+
+def _metrics(ungated: SequenceScores, gated: SequenceScores) -> dict[str, float]:
+    return {"metric_ungated": ungated.metric, "metric_gated": gated.metric}

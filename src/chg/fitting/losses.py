@@ -8,7 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from chg.engine import Engine
+from chg.data import Batch
+from chg.engine import Engine, Targets
 from chg.fitting.contrast_measures import ContrastPlan
 from chg.fitting.updates import MicroBatch
 from chg.gating import LOGIT_BOUND
@@ -18,12 +19,20 @@ Loss = Callable[[Tensor, Tensor, MicroBatch], Tensor]
 `which` holds the places of these fits among all."""
 
 
-def nll_loss(engine: Engine, pad_id: int) -> Loss:
-    """Make the loss of fitting: mean over rows of the mean over each row's target tokens, nats."""
+def metric_loss(engine: Engine, pad_id: int) -> Loss:
+    """Make the loss of fitting: minus the engine's metric, so that it is the NLL for `logprob`.
+
+    Mean over rows of the mean over each row's target tokens, nats.
+    """
+
+    last: list[tuple[MicroBatch, Batch, Targets]] = []
 
     def loss(gates: Tensor, _which: Tensor, micro_batch: MicroBatch) -> Tensor:
-        batch = engine.batch(micro_batch.sides[0], pad_id)
-        return -engine.log_probs(gates, batch).mean(1) * micro_batch.share
+        if not last or last[0][0] is not micro_batch:  # all fits see it, one after another
+            batch = engine.batch(micro_batch.sides[0], pad_id)
+            last[:] = [(micro_batch, batch, engine.targets_of(batch))]
+        _, batch, targets = last[0]
+        return -engine.measure(gates, batch, targets).mean(1) * micro_batch.share
 
     return loss
 
@@ -44,7 +53,7 @@ def contrast_loss(
 
     def loss(gates: Tensor, which: Tensor, micro_batch: MicroBatch) -> Tensor:
         sides = zip(micro_batch.sides, pad_ids, strict=True)
-        first, second = (engine.log_probs(gates, engine.batch(*side)) for side in sides)
+        first, second = (engine.measure(gates, engine.batch(*side)) for side in sides)
         places = which.to(swapped.device)
         swap, alpha = swapped[places].to(first.device), alphas[places].to(first.device)
         retain, forget = torch.where(swap, second, first), torch.where(swap, first, second)

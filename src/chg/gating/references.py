@@ -19,8 +19,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from chg.config import AblationConfig, AblationKind, OptimizerConfig
-from chg.data import Batch, TokenData, batches, with_partners
+from chg.config import AblationConfig, AblationKind, Metric, OptimizerConfig
+from chg.data import Batch, TokenData, batches, scored_for, with_partners
 from chg.errors import ConfigError, DataError, GateError
 from chg.gating.rows import require_rows_for
 from chg.models import (
@@ -139,8 +139,9 @@ def prepare(
     config: AblationConfig | OptimizerConfig,
     data: Sequence[TokenData | None],
     rows: TokenData | None = None,
+    metric: Metric = "logprob",
 ) -> tuple[list[TokenData], Reference | None]:
-    """Prepare everything that is scored for its kind of ablation.
+    """Prepare everything that is scored for its kind of ablation and its metric.
 
     Args:
         model: a causal language model; left as it is.
@@ -148,9 +149,11 @@ def prepare(
         data: all rows that will be scored; means are over the first of these. None stays None.
         rows: rows that means are over, or that counterfactual rows are drawn from, in place of
             `data`.
+        metric: what is measured.
 
     Returns:
-        The same data, with counterfactual rows where heads are resampled, and the reference.
+        The same data, with counterfactual rows where heads are resampled, scored where the metric
+        is measured; and the reference.
 
     Raises:
         ConfigError, DataError, GateError: as `make_reference` and `with_partners`; or the model
@@ -162,7 +165,7 @@ def prepare(
     for part in (*data, rows):
         if part is not None:
             require_rows_for(model, part)
-    prepared: list[Any] = list(data)
+    prepared: list[Any] = [part and scored_for(part, metric) for part in data]
     if kind == "resample":
         prepared = [part and with_partners(part, config.seed, rows) for part in prepared]
     source = rows if rows is not None and kind == "mean" else prepared[0]

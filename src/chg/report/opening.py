@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from chg.config import METRIC_WORDS
 from chg.report.findings import Findings
 from chg.report.page_facts import NOTHING
 from chg.results import STAGE_NAMES, STAGES, StudyResults
@@ -60,12 +61,15 @@ def held_out_table(study: StudyResults) -> str:
     names = {"ungated": "ungated"} | {str(stage): STAGE_NAMES[stage].row for stage in STAGES}
     rows = [_row(name, figures[key]) for key, name in names.items() if key in figures]
     if able is not None and rows:
-        rows.insert(1, _row("ungated, prompts of other rows", {"nll": able.exchanged_nll}))
+        unknown = {} if study.metric == "logprob" else {"metric": None}
+        wrong = {"nll": able.exchanged_nll, **unknown}
+        rows.insert(1, _row("ungated, prompts of other rows", wrong))
     if not rows:
         return ""
-    header = "".join(
-        f'<th scope="col">{name}</th>' for name in ("gates", "NLL, nats per token", "tokens right")
-    )
+    columns = ["gates", "NLL, nats per token", "tokens right"]
+    if study.metric != "logprob":
+        columns.append(METRIC_WORDS[study.metric].name)
+    header = "".join(f'<th scope="col">{name}</th>' for name in columns)
     several = ", mean over the seeds and range" if len(study.seeds) > 1 else ""
     return (
         f'<div class="scroll"><table class="plain" id="figures"><caption>On held-out rows{several}'
@@ -76,7 +80,8 @@ def held_out_table(study: StudyResults) -> str:
 def _row(name: str, metrics: Mapping[str, Any]) -> str:
     right = _spread(metrics.get("accuracy"), percent=True)
     nll = _spread(metrics.get("nll"))
-    return f'<tr><th scope="row">{name}</th><td>{nll}</td><td>{right}</td></tr>'
+    further = f"<td>{_spread(metrics['metric'])}</td>" if "metric" in metrics else ""
+    return f'<tr><th scope="row">{name}</th><td>{nll}</td><td>{right}</td>{further}</tr>'
 
 
 def _spread(value: Any, percent: bool = False) -> str:

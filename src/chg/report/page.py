@@ -15,6 +15,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+from chg.config import METRIC_WORDS
 from chg.files import atomic_path
 from chg.report.findings import findings
 from chg.report.opening import findings_lists, grounds, held_out_table, tone
@@ -55,6 +56,7 @@ def render_page(study: StudyResults) -> str:
         grounds=grounds(found),
         tone=tone(study, found),
         metrics=held_out_table(study),
+        metric=METRIC_WORDS[study.metric].name,
         findings=findings_lists(found),
         reading=reading_rows(),
         **thresholds(manifest),

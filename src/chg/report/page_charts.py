@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from chg.config import METRIC_WORDS
 from chg.report.embedded import SIZE, embed
 from chg.report.opening import prose
 from chg.report.palette import slug
@@ -31,8 +32,8 @@ SQUARE = 3.2, 3.2
 """Inches of a matrix."""
 CURVES_HINT = "Thin lines are seeds, the thick line is their mean. A dot is a single measurement."
 CHECKS_HINT = (
-    "Heads toggled one after another in order of a score, starting from G+: mean target "
-    "log-probability with the heads closed minus that with them open. The shade spans the seeds. "
+    "Heads toggled one after another in order of a score, starting from G+: {metric} "
+    "with the heads closed minus that with them open. The shade spans the seeds. "
     "The diamond is judged, where as many heads are toggled as have the role, with its 95 % "
     "interval over rows; for irrelevance the whole interval must lie in the green band."
 )
@@ -67,6 +68,7 @@ class Section:
 def chart_sections(study: StudyResults) -> list[Section]:
     """Sections that the study has something for, in their order."""
     curves = [] if study.metrics.empty else curve_panels(study)
+    hint = CHECKS_HINT.format(metric=METRIC_WORDS[study.metric].name)
     sections = [
         Section(
             "layers", "Layer profile", "Layers", _legend() + _charts("layers", layer_panels(study))
@@ -74,7 +76,7 @@ def chart_sections(study: StudyResults) -> list[Section]:
         Section(
             "curves", "Fits", "Fits", _convergence(study) + _charts("curves", curves), CURVES_HINT
         ),
-        Section("checks", "Causal check", "Check", _checks(study), CHECKS_HINT),
+        Section("checks", "Causal check", "Check", _checks(study), hint),
         Section("agreement", "Do the seeds agree?", "Seeds", _agreement(study)),
         Section("path", "Strength of the regularisation", "Strength", _path(study), PATH_HINT),
     ]

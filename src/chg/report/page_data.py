@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from chg.config import UNIT_LETTERS
+from chg.config import METRIC_WORDS, UNIT_LETTERS
 from chg.report.evidence import evidence
 from chg.report.palette import slug
 from chg.report.scale import color_scale
@@ -38,6 +38,7 @@ def page_data(study: StudyResults) -> dict[str, Any]:
     content = {
         "title": manifest.get("title", "study"),
         "shape": [int(layers), int(heads)],
+        "metric": METRIC_WORDS[study.metric].name,
         "letter": UNIT_LETTERS[study.unit],
         "seeds": list(study.seeds),
         "roles": {

@@ -43,7 +43,7 @@ def _header(analysis: Analysis) -> str:
             f"ablation   {result.mode}{order}",
             *([f"           {result.ablation_note}"] if result.ablation_note else []),
             *([f"scores     {result.method_note}"] if result.method_note else []),
-            f"baseline   {result.baseline:.4f} nats per token (mean target log-probability)",
+            f"baseline   {result.baseline:.4f} nats per token ({result.metric_words.name})",
         ]
     )
 

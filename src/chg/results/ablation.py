@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 
 from chg.config import (
     ABLATION_WORDS,
+    METRIC_WORDS,
     AblationKind,
     AblationMode,
     AblationOrder,
     Head,
+    MetricWords,
     Unit,
     head_label,
 )
@@ -24,7 +26,6 @@ from chg.files import read_json, write_json
 from chg.results.schema import Count, Place, read_record
 
 FORMAT_VERSION = 1
-METRIC = "mean_target_logprob"
 KIND = "an ablation result as `chg ablate` writes it"
 """Name of a results file in error messages."""
 
@@ -54,7 +55,7 @@ class Step:
     layer: Place
     head: Place
     metric: float
-    """Mean target log-probability with this and all earlier heads out."""
+    """Mean metric with this and all earlier heads out."""
     score: float
     """Against the baseline."""
     delta: float
@@ -71,7 +72,7 @@ class AblationResult:
     model: str
     dataset: str
     baseline: float
-    """Mean target log-probability with no head ablated, nats per token."""
+    """Mean metric with no head ablated, nats per token: the target log-probability, as a rule."""
     num_sequences: Count
     num_target_tokens: Count
     seconds: float
@@ -86,7 +87,8 @@ class AblationResult:
     """Kind of replacement of an ablated head."""
     method: Method = "exact"
     """Method behind the scores that are not marked exact."""
-    metric: str = METRIC
+    metric: str = METRIC_WORDS["logprob"].stored
+    """Measure of the model, as `METRIC_WORDS` stores it."""
     order: AblationOrder | None = None
     heads: tuple[HeadScore, ...] = ()
     steps: tuple[Step, ...] = ()
@@ -142,6 +144,12 @@ class AblationResult:
         for head in self.heads:
             matrix[head.layer, head.head] = head.exact
         return matrix
+
+    @property
+    def metric_words(self) -> MetricWords:
+        """Words for what was measured."""
+        known = {words.stored: words for words in METRIC_WORDS.values()}
+        return known.get(self.metric, MetricWords(name=self.metric, stored=self.metric))
 
     @property
     def ablation_note(self) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from chg.config import UNIT_NAMES, Stage, StudyConfig, Unit, head_label
+from chg.config import UNIT_NAMES, Metric, Stage, StudyConfig, Unit, head_label
 from chg.errors import ResultsError
 from chg.results.agreement import Agreement
 from chg.results.causal import CausalCurve, Checks, Correlation, GroupEffect, read_checks
@@ -129,6 +129,12 @@ class StudyResults:
     def unit(self) -> Unit:
         """Unit that has a gate: a query head, or a key-value group of query heads."""
         return "kv_group" if self.manifest.get("unit") == "kv_group" else "head"
+
+    @property
+    def metric(self) -> Metric:
+        """Measure that gates were to keep, and that ablation changes."""
+        metric: Metric = self.manifest.get("configuration", {}).get("metric", "logprob")
+        return metric
 
     @property
     def convergence(self) -> Convergence:

@@ -43,6 +43,8 @@ class StageFigures:
 
     nll: Spread
     accuracy: Spread
+    metric: Spread | None = None
+    """Measure that gates were to keep, where it is not the log-probability."""
 
 
 @open_ended
@@ -52,6 +54,7 @@ class UngatedFigures:
 
     nll: float
     accuracy: float
+    metric: float | None = None
 
 
 @open_ended

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from chg.config import ABLATION_WORDS, StudyConfig
+from chg.config import ABLATION_WORDS, METRIC_WORDS, StudyConfig
 from chg.data import TokenData
 from chg.files import counted, short_name
 from chg.models import describe_model, gate_shape, input_device
@@ -61,6 +61,8 @@ def summarize(manifest: Mapping[str, Any], proofs: Checks) -> str:
     model, data = (
         short_name(manifest[part][key]) for part, key in (("model", "model"), ("data", "name"))
     )
+    note = METRIC_WORDS[config.get("metric", "logprob")].note
+    noted = f" What is {note}." if note else ""
     checked = ""
     if proofs.curves:
         # Fewer seeds than were asked for, where more would cost more than ablating every head.
@@ -74,5 +76,5 @@ def summarize(manifest: Mapping[str, Any], proofs: Checks) -> str:
         f"open (G+) and to close (G-), up to {config['max_steps'] or 'all'} updates of "
         f"{config['batch_size']} rows each, |lambda| {strengths}. Then every head was ablated "
         f"{ablated}, alone, on {held_out['rows']} held-out rows ({held_out['target_tokens']} "
-        f"scored tokens){checked}."
+        f"scored tokens){checked}.{noted}"
     )

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 import torch
+from jaxtyping import Bool
 from torch import Tensor, nn
 
 from chg.ablation import affordable
@@ -28,7 +29,7 @@ from chg.fitting import (
     GateOptimizer,
     OptimizerOptions,
     Update,
-    nll_loss,
+    metric_loss,
     starting_logits,
     total_updates,
     update_batches,
@@ -133,11 +134,7 @@ def forecast(
         config: settings of the study.
         reference: values that heads are replaced by, in place of zeros.
     """
-    if torch.cuda.is_available():
-        torch.cuda.reset_peak_memory_stats()
-    with open_engine(model, reference=reference, recompute=config.recompute) as engine:
-        took = _time_passes(engine, rows, held_out, config)
-        exists = engine.exists(config.unit).cpu()
+    took, exists = _try_out(model, rows, held_out, config, reference)
     updates, measured, heads = total_updates(config, len(rows)), len(held_out), int(exists.sum())
     few = min(updates, INITIAL_UPDATES)
     watched = took.alone * min(WATCHED_ROWS, measured) / WATCHED_EVERY * config.seeds
@@ -157,6 +154,23 @@ def forecast(
         check=toggled + ablation if config.check_seeds else 0.0,
         memory=_peak_memory(),
     )
+
+
+def _try_out(
+    model: nn.Module,
+    rows: TokenData,
+    held_out: TokenData,
+    config: StudyConfig,
+    reference: Reference | None,
+) -> tuple[_Times, Bool[Tensor, "layer unit"]]:
+    """Time a few passes, from where an accelerator's memory is counted; and find the heads."""
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+    with open_engine(
+        model, reference=reference, recompute=config.recompute, metric=config.metric
+    ) as engine:
+        took = _time_passes(engine, rows, held_out, config)
+        return took, engine.exists(config.unit).cpu()
 
 
 def tell(made: Forecast) -> None:
@@ -230,7 +244,7 @@ def _seconds_of_update(engine: Engine, rows: TokenData, config: StudyConfig, fit
     start = starting_logits(config, engine.shape(config.unit), fits)
     optimizer = GateOptimizer(engine, start, config, OptimizerOptions(fits_per_pass=fits))
     clock = _Clock(engine.device)
-    optimizer.run(updates[:2], 2, nll_loss(engine, rows.pad_id), clock)
+    optimizer.run(updates[:2], 2, metric_loss(engine, rows.pad_id), clock)
     first, second = clock.times
     return (second - first) * sum(sizes) / len(sizes) / sizes[1]
 

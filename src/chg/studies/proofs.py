@@ -107,7 +107,8 @@ class Prover:
         rows = self.rows
         options = EvaluationOptions(rows.batch_size)
         baseline = torch.ones(self.shape)
-        estimate, _ = estimate_scores(rows.model, rows.data, baseline, options, rows.reference)
+        with rows.open() as engine:
+            estimate, _ = estimate_scores(engine, rows.data, baseline, options)
         known = np.where(self.exists.numpy(), estimate.numpy(), np.nan)
         return Effects(scores, errors, known, len(rows.data))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
@@ -13,8 +14,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from chg.config import Metric
 from chg.data import TokenData
-from chg.engine import EvaluationOptions, SequenceScores, evaluate_open, open_engine
+from chg.engine import Engine, EvaluationOptions, SequenceScores, evaluate_open, open_engine
 from chg.errors import ModelError
 from chg.gating import Reference
 from chg.progress import progress_bar
@@ -36,6 +38,11 @@ class ResumableEvaluation:
     folder: StudyFolder | None
     """Folder to keep scores in; None for nowhere."""
     show_progress: bool = True
+    metric: Metric = "logprob"
+
+    def open(self) -> AbstractContextManager[Engine]:
+        """Open the model for the metric and the kind of ablation."""
+        return open_engine(self.model, reference=self.reference, metric=self.metric)
 
     def score(
         self, name: str, gate_matrices: Sequence[Float[Tensor, "layer head"]]
@@ -50,7 +57,7 @@ class ResumableEvaluation:
         done, gates = self._kept(name, gate_matrices)
         share = len(gate_matrices) / len(order)
         with (
-            open_engine(self.model, reference=self.reference) as engine,
+            self.open() as engine,
             progress_bar(
                 len(gate_matrices),
                 _description(name),
@@ -68,13 +75,13 @@ class ResumableEvaluation:
                 if self.folder is not None:
                     self.folder.keep(name, {"scores": torch.cat(done, dim=2)}, gates=gates)
         place = np.argsort(order)
-        sums, correct, counts = torch.cat(done, dim=2).numpy()[:, :, place]
-        if not np.isfinite(sums).all():
+        arrays = torch.cat(done, dim=2).numpy()[:, :, place]
+        if not np.isfinite(arrays).all():
             raise ModelError(
                 "the model's log-probabilities are NaN or infinite; try --dtype float32, or check "
                 "the model"
             )
-        return [SequenceScores(*parts) for parts in zip(sums, correct, counts, strict=True)]
+        return [SequenceScores(*parts) for parts in zip(*arrays, strict=True)]
 
     def _kept(self, name: str, gate_matrices: Sequence[Tensor]) -> tuple[list[Tensor], str]:
         """Read the pieces that are scored, and name the gates that they must have been under."""
@@ -91,7 +98,8 @@ def _advance(bar: Any, matrices: float, part: float) -> None:
 
 
 def _stacked(scores: SequenceScores) -> np.ndarray:
-    return np.stack([scores.logprob_sums, scores.correct, scores.counts])
+    further = [] if scores.metric_sums is None else [scores.metric_sums]
+    return np.stack([scores.logprob_sums, scores.correct, scores.counts, *further])
 
 
 def _description(name: str) -> str:

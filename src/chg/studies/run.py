@@ -111,9 +111,12 @@ def study(
         manifest = describe_study(model, data, held_out, config, command)
         manifest["title"] = title or title_of(out) or manifest["title"]
         folder = stack.enter_context(StudyFolder(out, manifest, resume=resume))
-        (data, held_out), fill = prepare(model, config, (data, held_out), reference)
+        rows = (data, held_out)
+        (data, held_out), fill = prepare(model, config, rows, reference, config.metric)
         inputs = StudyInputs(model, data, held_out, fill, config, folder, show_progress)
-        rows = ResumableEvaluation(model, held_out, fill, config.batch_size, folder, show_progress)
+        measured = ResumableEvaluation(
+            model, held_out, fill, config.batch_size, folder, show_progress, config.metric
+        )
         exists = find_head_sites(model).existing(config.unit)
         if folder.finished:
             return _retitled(folder)
@@ -121,7 +124,7 @@ def study(
         logger.log(logging.INFO if able.does_task else logging.WARNING, able.sentence)
         if show_progress:
             tell(forecast(model, data, held_out, config, fill))
-        return _Run(inputs, rows, exists, able).run(report=written)
+        return _Run(inputs, measured, exists, able).run(report=written)
 
 
 def _retitled(folder: StudyFolder) -> Study:
@@ -149,7 +152,7 @@ def plan(
     """
     model = unwrap_model(model)
     rows = _rows(data, held_out, config)
-    (data, held_out), fill = prepare(model, config, rows, reference)
+    (data, held_out), fill = prepare(model, config, rows, reference, config.metric)
     return forecast(model, data, held_out, config, fill)
 
 
@@ -227,12 +230,12 @@ class _Run:
         with self._timed("measuring fits"):
             ungated, *gated = self.rows.score("stages", matrices)
         seeds = self.config.seeds
-        metrics: dict[str, Any] = {"ungated": {"nll": ungated.nll, "accuracy": ungated.accuracy}}
+        names = ["nll", "accuracy", *(["metric"] if self.config.metric != "logprob" else [])]
+        metrics: dict[str, Any] = {"ungated": {name: getattr(ungated, name) for name in names}}
         for i, stage in enumerate(STAGES):
             of_stage = gated[i * seeds : (i + 1) * seeds]
             metrics[stage] = {
-                "nll": _spread([scores.nll for scores in of_stage]),
-                "accuracy": _spread([scores.accuracy for scores in of_stage]),
+                name: _spread([getattr(scores, name) for scores in of_stage]) for name in names
             }
         return metrics
 

@@ -99,8 +99,10 @@ def validate(
         raise ConfigError(
             "the study replaced heads by their means over its rows; give those rows as reference"
         )
-    (held_out,), fill = prepare(model, config, (held_out,), reference)
-    rows = ResumableEvaluation(model, held_out, fill, batch_size, None, show_progress)
+    (held_out,), fill = prepare(model, config, (held_out,), reference, config.metric)
+    rows = ResumableEvaluation(
+        model, held_out, fill, batch_size, None, show_progress, config.metric
+    )
     logits = {stage: torch.from_numpy(study.logits[stage]) for stage in ("retention", "removal")}
     prover = Prover(
         rows,

@@ -33,7 +33,7 @@ from chg.fitting import (
     MicroBatch,
     OptimizerOptions,
     Schedule,
-    nll_loss,
+    metric_loss,
     total_updates,
     update_batches,
 )
@@ -173,7 +173,10 @@ class Wave:
         phase, inputs = self.phase, self.inputs
         config, folder = inputs.config, inputs.folder
         with open_engine(
-            inputs.model, reference=inputs.reference, recompute=config.recompute
+            inputs.model,
+            reference=inputs.reference,
+            recompute=config.recompute,
+            metric=config.metric,
         ) as engine:
             optimizer = self.optimizer(engine)
             state, before = self._begun()
@@ -191,7 +194,7 @@ class Wave:
 
             fits = self._watched(engine)
             with FitRecord(fits, folder, checkpoint, optimizer.step) as record:
-                loss = nll_loss(engine, inputs.rows.pad_id)
+                loss = metric_loss(engine, inputs.rows.pad_id)
                 optimizer.run(self.updates(optimizer.step), phase.total, loss, record)
                 record.flush()
             if optimizer.step < falls_after:  # all have settled, for any number of updates

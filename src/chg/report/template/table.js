@@ -6,7 +6,7 @@ const columns = {
   // Early, so that a narrow screen shows it without scrolling.
   ablation: {
     label: "Ablation",
-    title: "Change of the mean target log-probability, nats per token",
+    title: `Change of the ${data.metric}, nats per token`,
     limit: "ablation score",
     value: (head) => head.ablation_score,
   },

@@ -16,7 +16,7 @@ def test_loss_is_the_mean_over_rows_of_the_mean_over_targets() -> None:
     model, data = make_model("llama_grouped"), ragged_data()
     gates = torch.rand(1, LAYERS, HEADS, generator=torch.Generator().manual_seed(0))
     with open_plain_engine(model) as engine:
-        got = engine.log_probs(gates, collate(data.rows, 0))[0]
+        got = engine.measure(gates, collate(data.rows, 0))[0]
     with gated(model, gates[0]), torch.no_grad():
         for i, row in enumerate(data.rows):
             logprobs = model(torch.tensor([row.ids])).logits[0].log_softmax(-1)
@@ -28,9 +28,9 @@ def test_fits_side_by_side_equal_fits_alone() -> None:
     model, batch = make_model("gpt2"), collate(ragged_data().rows, 0)
     gates = torch.rand(3, LAYERS, HEADS, generator=torch.Generator().manual_seed(1))
     with open_plain_engine(model) as engine:
-        together = engine.log_probs(gates, batch)
+        together = engine.measure(gates, batch)
         for k in range(3):
-            alone = engine.log_probs(gates[k : k + 1], batch)[0]
+            alone = engine.measure(gates[k : k + 1], batch)[0]
             assert torch.allclose(together[k], alone, atol=1e-5)
 
 
@@ -41,7 +41,7 @@ def test_gradient_of_the_loss_against_finite_differences() -> None:
     with open_plain_engine(model) as engine:
 
         def nll(values: Tensor) -> Tensor:
-            return -engine.log_probs(values, batch).mean()
+            return -engine.measure(values, batch).mean()
 
         nll(gates).backward()
         assert gates.grad is not None
