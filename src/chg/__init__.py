@@ -61,6 +61,7 @@ _NAMES = {
     "report": ["Study", "analyze"],
     "results": ["AblationResult", "Competence", "ContrastResults", "Taxonomy", "classify_heads"],
     "studies": ["Validation", "study", "validate"],
+    "task_rows": ["tasks"],
 }
 """Package -> the public names that it provides."""
 

@@ -35,10 +35,11 @@ from chg.config.data import (
     ReferenceData,
     RetainData,
     SharedData,
+    TaskCheck,
     TupleData,
 )
 from chg.config.fitting import ContrastConfig, FitConfig, OptimizerConfig
-from chg.config.model import MemoryConfig, ModelConfig
+from chg.config.model import MeasuredModel, MemoryConfig, ModelConfig
 from chg.config.study import CheckConfig, StudyConfig
 
 __all__ = [
@@ -63,6 +64,7 @@ __all__ = [
     "FitConfig",
     "ForgetData",
     "Head",
+    "MeasuredModel",
     "MemoryConfig",
     "Metric",
     "MetricWords",
@@ -75,6 +77,7 @@ __all__ = [
     "SharedData",
     "Stage",
     "StudyConfig",
+    "TaskCheck",
     "TupleData",
     "Unit",
     "head_label",

@@ -1,13 +1,13 @@
 """Tasks for any tokenizer: rows with a right and a wrong answer and a counterfactual prompt."""
 
-from chg.task_rows.registry import MadeRows, Task, find_task, make_rows
-from chg.task_rows.rows import TaskRow, Vocabulary
+from chg.task_rows.registry import find_task, tasks
+from chg.task_rows.rows import SPLITS, TaskRow
+from chg.task_rows.task import Task
 
 __all__ = [
-    "MadeRows",
+    "SPLITS",
     "Task",
     "TaskRow",
-    "Vocabulary",
     "find_task",
-    "make_rows",
+    "tasks",
 ]

@@ -4,10 +4,28 @@ from __future__ import annotations
 
 from chg.task_rows.rows import Draw, Drawn, TaskRow
 
-_EVENTS = (
-    "war campaign siege alliance dispute expedition project reign voyage famine plague trial "
-    "program conflict investigation struggle journey pilgrimage rebellion occupation"
-).split()
+_EVENTS = [
+    "war",
+    "campaign",
+    "siege",
+    "alliance",
+    "dispute",
+    "expedition",
+    "project",
+    "reign",
+    "voyage",
+    "famine",
+    "plague",
+    "trial",
+    "program",
+    "conflict",
+    "investigation",
+    "struggle",
+    "journey",
+    "pilgrimage",
+    "rebellion",
+    "occupation",
+]
 _CENTURIES = range(11, 19)
 _YEARS = range(9, 90, 10)
 _LOW = "01"

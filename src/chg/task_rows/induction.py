@@ -15,6 +15,8 @@ def induction_row(draw: Draw) -> Drawn:
     places in the first round, so that the foil is what comes next.
     """
     words = draw.items(draw.vocabulary.words())
+    if len(words) < max(WORDS):
+        return "", None
     sequence = draw.rng.sample(words, draw.rng.randint(*WORDS))
     # The first word is another token in many vocabularies, for it has no space before it.
     asked = draw.rng.randint(2, len(sequence) - 2)

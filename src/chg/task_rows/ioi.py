@@ -13,13 +13,37 @@ _TEMPLATES = (
     "When {first} and {second} went to the {place}, {again} gave a {thing} to",
     "After {first} and {second} met at the {place}, {again} handed a {thing} to",
     "While {first} and {second} were working at the {place}, {again} gave a {thing} to",
-    "Then, {first} and {second} had a long talk at the {place}. Afterwards {again} gave a {thing} to",
+    "Then, {first} and {second} had a talk at the {place}. Afterwards {again} gave a {thing} to",
     "Yesterday {first} and {second} were at the {place}, and {again} decided to give a {thing} to",
     "The friends {first} and {second} found a {thing} at the {place}. {again} gave it to",
     "When {first} and {second} got a {thing} at the {place}, {again} decided to give it to",
 )
-_PLACES = "store garden restaurant school hospital office house station beach market".split()
-_THINGS = "ring kiss bone basketball computer necklace drink snack book letter ticket key".split()
+_PLACES = [
+    "store",
+    "garden",
+    "restaurant",
+    "school",
+    "hospital",
+    "office",
+    "house",
+    "station",
+    "beach",
+    "market",
+]
+_THINGS = [
+    "ring",
+    "kiss",
+    "bone",
+    "basketball",
+    "computer",
+    "necklace",
+    "drink",
+    "snack",
+    "book",
+    "letter",
+    "ticket",
+    "key",
+]
 
 
 def ioi_row(draw: Draw) -> Drawn:

@@ -35,7 +35,7 @@ class WordPairs:
         pairs = draw.items(self.pairs, key=" ".join)
         rng.shuffle(pairs)
         if self.both_ways:
-            pairs = [pair[:: rng.choice((1, -1))] for pair in pairs]
+            pairs = [rng.choice((pair, (pair[1], pair[0]))) for pair in pairs]
         shots = SHOTS.get(draw.config or DEFAULT, 0)
         shown, (word, answer), others = pairs[:shots], pairs[shots], pairs[shots + 1 :]
         text = _SHOWN if shots else rng.choice(self.wordings)
@@ -69,7 +69,7 @@ french_row = WordPairs(
     (
         "English: {0}\nFrench:",
         "English word: {0}\nFrench word:",
-        "Translate English to French.\n{0} =",
+        "Translate English to French: {0} =",
     ),
 )
 past_row = WordPairs(
