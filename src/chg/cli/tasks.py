@@ -19,6 +19,8 @@ EXAMPLES = """\
 
 LONGEST_PROMPT = 60
 """Letters of an example's end that are shown."""
+MOST_FORMS = 4
+"""Configurations that are all named; of more, a range and the last."""
 INSTRUCTION = "instruction"
 
 
@@ -36,7 +38,7 @@ def run(command: Command) -> None:
     if command.model.model:
         _measure(command)
         return
-    columns = ("task", "asks", "an example: prompt", "target", "foil", "--dataset_config")
+    columns = ("task", "asks", "an example", "--dataset_config")
     rows = [_described(task) for task in tasks().values()]
     print_table("tasks, each as --dataset task:NAME", columns, rows, text=len(columns))
 
@@ -46,12 +48,11 @@ def _described(task: Task) -> tuple[str, ...]:
     prompt = " ".join(row.prompt.split())
     if len(prompt) > LONGEST_PROMPT:
         prompt = f"... {prompt[-LONGEST_PROMPT:].partition(' ')[2]}"
-    forms = [f"{task.configurations[0]} to {task.configurations[-2]}", INSTRUCTION]
-    if INSTRUCTION not in task.configurations:
-        forms = list(task.configurations)
-    usual = task.default or ("both" if forms else None)
-    shown = f"{', '.join(forms)} ({usual} if not given)" if forms else "-"
-    return task.name, task.description, prompt, row.target, row.foil, shown
+    forms = task.configurations
+    if len(forms) > MOST_FORMS:
+        forms = (f"{forms[0]} to {forms[-2]}", forms[-1])
+    shown = f"{', '.join(forms)} ({task.default or 'both'} if not given)" if forms else "-"
+    return task.name, task.description, f"{prompt} -> {row.target} (not {row.foil})", shown
 
 
 def _measure(command: Command) -> None:
@@ -72,13 +73,10 @@ def _measure(command: Command) -> None:
         len(forms), "measuring", show=not command.output.quiet, unit="task"
     ) as progress:
         for (task, config), held_out in zip(forms, data, strict=True):
-            name = f"{task.name} {config or ''}".strip()
+            name = f"{task.name}{f', {config}' if config else ''}"
             rows.append((name, *_figures(model, held_out, command.check)))
             progress.update()
-    columns = (
-        *("task", "rows", "right", "target above foil", "NLL", "with exchanged prompts"),
-        "does it",
-    )
+    columns = ("task", "rows", "right", "above foil", "NLL", "exchanged", "does it")
     print_table(f"{command.model.model}: held-out rows of every task", columns, rows)
 
 
@@ -102,7 +100,7 @@ def _rows(
 def _figures(model: Any, data: TokenData | None, check: TaskCheck) -> Sequence[str]:
     """Figures of a task in the order of the table; dashes where it cannot be asked."""
     if data is None:
-        return "0", "-", "-", "-", "-", "words unknown"
+        return "0", "-", "-", "-", "-", "no words"
     from chg.engine import competence, evaluate
 
     able = competence(model, data, batch_size=check.batch_size, seed=check.seed)

@@ -37,12 +37,14 @@ def print_table(
     from rich.markup import escape
     from rich.table import Table
 
+    console = Console()
     table = Table()
     for i, column in enumerate(columns):
-        table.add_column(column, justify="left" if i < text else "right")
+        # Folded, for what is cut ends in a letter that not every terminal has.
+        table.add_column(column, justify="left" if i < text else "right", overflow="fold")
     for row in rows:
-        table.add_row(*map(escape, row))
-    console = Console()
+        shown = (cell.encode(console.encoding, "replace").decode(console.encoding) for cell in row)
+        table.add_row(*map(escape, shown))
     console.print(title, style="bold", highlight=False)
     console.print(table)
 

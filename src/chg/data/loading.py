@@ -35,8 +35,8 @@ def load_data(
     """Load and tokenise rows.
 
     Args:
-        dataset: a name (hub, local path, `task:...`, `builtin:...`) or a full `DataConfig`; or rows in memory:
-            a list of dicts, a pandas DataFrame or a `datasets.Dataset`.
+        dataset: a name (hub, local path, `task:...`, `builtin:...`) or a full `DataConfig`; or rows
+            in memory: a list of dicts, a pandas DataFrame or a `datasets.Dataset`.
         tokenizer: a transformers tokenizer.
         name: the name that results give to rows in memory.
         config: configuration of the dataset, if it has several.

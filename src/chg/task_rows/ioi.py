@@ -32,7 +32,6 @@ _PLACES = [
 ]
 _THINGS = [
     "ring",
-    "kiss",
     "bone",
     "basketball",
     "computer",

@@ -11,21 +11,19 @@ Pair = tuple[str, str]
 _ANTONYMS = """
 above below, absent present, accept reject, active passive, alive dead, always never,
 ancient modern, attack defend, awake asleep, bad good, beautiful ugly, before after, begin end,
-best worst, better worse, big small, bitter sweet, black white, bottom top,
-buy sell, cheap expensive, clean dirty,  come go, common rare, complex simple, cry laugh, dark bright, day night,
-decrease increase, deep shallow, different same, dry wet, early late, east west,
-easy difficult, empty full, enemy friend, entrance exit, even odd, external internal, failure success,
-false true, far near, fast slow, fat thin, female male, few many, first last,
-forget remember, front back, give take, guilty innocent, happy sad, 
-hate love, healthy sick, heavy light, high low, horizontal
-vertical, hot cold, include exclude, inside outside, junior senior, 
-left right, legal illegal, long short, loose tight, lose win, loud quiet, major minor,
-maximum minimum, more less, narrow wide, negative positive, new old, north south,
-open closed, optimistic pessimistic, over under, patient impatient, peace war, permanent temporary,
-poor rich, possible impossible, private public, pull push, question answer,
-rough smooth, safe dangerous, start stop, strong weak, sunrise sunset,
-together apart, up down, useful useless, victory defeat, visible
-invisible, wise foolish, yes no
+best worst, better worse, big small, bitter sweet, black white, bottom top, buy sell,
+cheap expensive, clean dirty, come go, common rare, complex simple, cry laugh, dark bright,
+day night, decrease increase, deep shallow, different same, dry wet, early late, east west,
+easy difficult, empty full, enemy friend, entrance exit, even odd, external internal,
+failure success, false true, far near, fast slow, fat thin, female male, few many, first last,
+forget remember, front back, give take, guilty innocent, happy sad, hate love, healthy sick,
+heavy light, high low, horizontal vertical, hot cold, include exclude, inside outside,
+junior senior, left right, legal illegal, long short, loose tight, lose win, loud quiet,
+major minor, maximum minimum, more less, narrow wide, negative positive, new old, north south,
+open closed, optimistic pessimistic, over under, patient impatient, peace war,
+permanent temporary, poor rich, possible impossible, private public, pull push, question answer,
+rough smooth, safe dangerous, start stop, strong weak, sunrise sunset, together apart, up down,
+useful useless, victory defeat, visible invisible, wise foolish, yes no
 """
 
 _CAPITALS = """
