@@ -213,8 +213,8 @@ def tokenize_pairs(
     unmatched = len(pairs) - len(kept)
     if not kept:
         raise DataError(
-            f"{name} has no row for this tokenizer, which lacks words of them, or has no "
-            "counterfactual prompt of as many tokens"
+            f"no row of {name} suits this tokenizer: it lacks words of theirs, or has no "
+            "counterfactual prompt of as many tokens (chg tasks --model says which tasks suit it)"
         )
     return TokenData(tuple(kept), name, _pad_id(tokenizer), truncated, unmatched=unmatched)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import islice
 from typing import Any
 
 MOST_WORDS = 2000
@@ -20,7 +21,7 @@ class TokenizerWords:
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
         self._ids: dict[str, tuple[int, ...]] = {}
-        self._words: list[str] | None = None
+        self._words: tuple[str, ...] | None = None
 
     def ids(self, text: str) -> tuple[int, ...]:
         """Tokens of a piece inside of a text; none where the tokenizer does not know them all."""
@@ -28,7 +29,7 @@ class TokenizerWords:
             self._ids[text] = self._look_up(text)
         return self._ids[text]
 
-    def words(self) -> list[str]:
+    def words(self) -> tuple[str, ...]:
         """Words of a single token, in the order of the vocabulary."""
         if self._words is None:
             vocabulary = self._tokenizer.get_vocab()
@@ -37,7 +38,7 @@ class TokenizerWords:
             words = dict.fromkeys(token.lstrip("".join(_SPACES)) for token in marked or tokens)
             candidates = (word for word in words if _WORD.fullmatch(word))
             single = (word for word in candidates if len(self.ids(f" {word}")) == 1)
-            self._words = [word for word, _ in zip(single, range(MOST_WORDS), strict=False)]
+            self._words = tuple(islice(single, MOST_WORDS))
         return self._words
 
     def _look_up(self, text: str) -> tuple[int, ...]:

@@ -17,7 +17,7 @@ def agreement_row(draw: Draw) -> Drawn:
     In the corrupted prompt the subject has the other number, so that the foil is right.
     """
     rng = draw.rng
-    subject, distractor = rng.sample(draw.items(PLURALS, key=" ".join), 2)
+    subject, distractor = rng.sample(draw.items(PLURALS), 2)
     number = rng.randrange(2)
     right, wrong = _VERBS[number], _VERBS[1 - number]
     text = f"{rng.choice(_OPENINGS)} the {{}} {rng.choice(_PLACES)} the {distractor[1 - number]}"

@@ -27,7 +27,7 @@ _EVENTS = [
     "occupation",
 ]
 _CENTURIES = range(11, 19)
-_YEARS = range(9, 90, 10)
+_YEARS = ("09", "19", "29", "39", "49", "59", "69", "79", "89")
 _LOW = "01"
 """Year of the century in the corrupted prompt, after which nearly any other is greater."""
 
@@ -40,10 +40,11 @@ def greater_than_row(draw: Draw) -> Drawn:
     together or splits them, and the right one is never a digit that is copied.
     """
     rng = draw.rng
-    year = rng.choice(draw.items(_YEARS, key=lambda year: f"ends in {year:02}"))
-    century, event = rng.choice(_CENTURIES), rng.choice(_EVENTS)
+    year, event = rng.choice(draw.items(_YEARS)), rng.choice(_EVENTS)
+    century = rng.choice(_CENTURIES)
     text = f"The {event} lasted from the year {century}{{}} to the year {century}"
-    prompt = text.format(f"{year:02}")
-    if not draw.are_alike(f" {century}{year:02}", f" {century}{_LOW}"):
+    prompt = text.format(year)
+    if not draw.are_alike(f" {century}{year}", f" {century}{_LOW}"):
         return prompt, None
-    return prompt, TaskRow(prompt, f"{year + 1:02}", f"{year - 1:02}", text.format(_LOW))
+    target, foil = f"{int(year) + 1:02}", f"{int(year) - 1:02}"
+    return prompt, TaskRow(prompt, target, foil, text.format(_LOW))

@@ -63,7 +63,7 @@ def tasks() -> dict[str, Task]:
 
     Example:
         >>> chg.tasks()["antonym"].example.target
-        'dark'
+        'give'
     """
     return {task.name: task for task in _TASKS}
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol, TypeVar
 from zlib import crc32
 
@@ -31,11 +32,21 @@ class Vocabulary(Protocol):
     def ids(self, text: str) -> tuple[int, ...]:
         """Tokens of a piece inside of a text; none where the tokenizer does not know them all."""
 
-    def words(self) -> Sequence[str]:
+    def words(self) -> tuple[str, ...]:
         """Words of a single token, in the order of the vocabulary."""
 
 
-Item = TypeVar("Item")
+Item = TypeVar("Item", bound=str | tuple[str, ...])
+
+
+@lru_cache(maxsize=64)
+def _items(items: tuple[Item, ...], held_out: bool) -> tuple[Item, ...]:
+    texts = (item if isinstance(item, str) else " ".join(item) for item in items)
+    return tuple(
+        item
+        for item, text in zip(items, texts, strict=True)
+        if (crc32(text.encode()) % 10 < 3) == held_out
+    )
 
 
 @dataclass(frozen=True)
@@ -48,13 +59,12 @@ class Draw:
     rng: random.Random
     vocabulary: Vocabulary
 
-    def items(self, items: Iterable[Item], key: Callable[[Item], str] = str) -> list[Item]:
-        """Items of the split: about three in ten are validation's, by a checksum of their key.
+    def items(self, items: tuple[Item, ...]) -> tuple[Item, ...]:
+        """Items of the split: about three in ten are validation's, by a checksum of their text.
 
         So splits share none, whatever the seed.
         """
-        held_out = self.split == "validation"
-        return [item for item in items if (crc32(key(item).encode()) % 10 < 3) == held_out]
+        return _items(items, self.split == "validation")
 
     def are_alike(self, one: str, other: str) -> bool:
         """Tell whether one piece of text can stand in the other's place, token by token."""

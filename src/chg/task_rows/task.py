@@ -21,7 +21,7 @@ class Task:
     name: str
     """Its name after `task:`."""
     description: str
-    """What it asks, in a sentence."""
+    """A sentence that says it."""
     maker: Maker = field(repr=False)
     """Draws a row."""
     configurations: tuple[str, ...] = ()
@@ -73,6 +73,6 @@ class _WholeWords:
         """The piece's own token."""
         return (crc32(text.encode()),)
 
-    def words(self) -> list[str]:
+    def words(self) -> tuple[str, ...]:
         """Nouns, for want of a tokenizer."""
-        return [word for word, _ in PLURALS]
+        return tuple(word for word, _ in PLURALS)

@@ -32,7 +32,7 @@ class WordPairs:
         That prompt asks for another word of as many tokens, and is the same else.
         """
         rng = draw.rng
-        pairs = draw.items(self.pairs, key=" ".join)
+        pairs = list(draw.items(self.pairs))
         rng.shuffle(pairs)
         if self.both_ways:
             pairs = [rng.choice((pair, (pair[1], pair[0]))) for pair in pairs]
