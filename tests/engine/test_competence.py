@@ -97,3 +97,24 @@ def test_random_models_do_no_task(seed: int) -> None:
     torch.manual_seed(seed)
     found = competence(make_model("llama_grouped"), pairs(64, 8, seed))
     assert not found.does_task
+
+
+def test_the_models_own_predictions_need_no_right_answers() -> None:
+    random = make_model("llama")
+    found = chg.study(
+        random,
+        pairs(24, 3, 0),
+        held_out=pairs(12, 3, 1),
+        metric="kl",
+        seeds=1,
+        max_steps=40,
+        lr_pushed=0.1,
+        check_seeds=1,
+        show_progress=False,
+    )
+    able = found.competence
+    assert not able.does_task
+    assert able.has_grounds
+    assert "right or wrong" in able.sentence
+    assert not any("does not do this task" in curve.verdict for curve in found.checks)
+    assert found.heads.ablation_score.max() < 1e-6

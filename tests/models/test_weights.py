@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 import accelerate
@@ -14,10 +12,7 @@ from torch import Tensor, nn
 from torch.testing._internal.two_tensor import TwoTensor
 
 import chg
-from chg.config.model import ModelConfig
-from chg.errors import ModelError
 from chg.models.describe import describe_model
-from chg.models.loading import load_without_weights
 from chg.models.weights import (
     count_weights,
     describe_weights,
@@ -25,23 +20,9 @@ from chg.models.weights import (
     quantization,
     weights_difference,
 )
+from support.adapters import with_adapter
 from support.gates import logits, tokens
 from support.tiny_models import make_model
-
-BUILTIN = files("chg.builtin") / "tiny"
-
-
-def with_adapter(model: nn.Module, name: str = "default", seed: int = 1) -> Any:
-    """A copy of a model under a LoRA adapter that changes something."""
-    peft = pytest.importorskip("peft")
-    target = "c_attn" if hasattr(model, "transformer") else "q_proj"
-    config = peft.LoraConfig(target_modules=[target], r=2, fan_in_fan_out=target == "c_attn")
-    adapted = peft.get_peft_model(copy.deepcopy(model), config, adapter_name=name)
-    torch.manual_seed(seed)
-    for key, weight in adapted.named_parameters():
-        if "lora_B" in key:
-            nn.init.normal_(weight)
-    return adapted.eval()
 
 
 def test_the_hash_is_the_same_in_every_process_and_of_every_copy() -> None:
@@ -106,6 +87,17 @@ def test_adapters_at_work_are_named() -> None:
         ({"quant_method": "bitsandbytes", "load_in_4bit": True}, "bitsandbytes 4bit"),
         ({"quant_method": "bitsandbytes", "load_in_8bit": True}, "bitsandbytes 8bit"),
         ({"quant_method": "gptq", "bits": 4}, "gptq 4bit"),
+        (
+            {
+                "quant_method": "torchao",
+                "quant_type": {"default": {"_type": "Int8WeightOnlyConfig"}},
+            },
+            "torchao 8bit",
+        ),
+        (
+            {"quant_method": "torchao", "quant_type": {"weight_dtype": {"_data": "int4"}}},
+            "torchao 4bit",
+        ),
     ],
 )
 def test_quantization_is_named(settings: dict[str, Any] | None, name: str) -> None:
@@ -151,30 +143,6 @@ def test_weights_kept_elsewhere_or_in_parts_are_hashed_too() -> None:
     before = hash_weights(pairs)
     pairs.weight = nn.Parameter(TwoTensor(torch.ones(2, 2), torch.ones(2, 2)))
     assert hash_weights(pairs) != before
-
-
-def test_a_folder_with_an_adapter_loads_with_its_base(tmp_path: Path) -> None:
-    base, _ = chg.load_model("builtin:tiny")
-    adapted = with_adapter(base)
-    adapted.peft_config["default"].base_model_name_or_path = str(BUILTIN)
-    adapted.save_pretrained(tmp_path / "adapter")
-    model, tokenizer = chg.load_model(str(tmp_path / "adapter"))
-    assert describe_model(model)["adapters"] == ["default"]
-    assert len(tokenizer("hot : cold")["input_ids"]) > 1
-    with torch.no_grad():
-        assert torch.allclose(model(tokens()).logits, adapted(tokens()).logits, atol=1e-5)
-        assert not torch.allclose(model(tokens()).logits, base(tokens()).logits, atol=1e-2)
-    described = load_without_weights(ModelConfig(model=str(tmp_path / "adapter")))
-    assert chg.find_head_sites(described).shape == (4, 8)
-
-
-def test_an_adapter_without_peft_says_what_to_do(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "adapter_config.json").write_text("{}")
-    monkeypatch.setattr("chg.models.loading.find_spec", lambda _: None)
-    with pytest.raises(ModelError, match="pip install peft"):
-        chg.load_model(str(tmp_path))
 
 
 def test_hashing_leaves_the_model_as_it_is() -> None:

@@ -33,6 +33,7 @@ def studies() -> dict[str, Study]:
     return {
         "4x8": example_study(4, 8, 3, path=True),
         "hybrid": example_study(6, 4, 2, hybrid=True),
+        "patterns": example_study(6, 8, 3, patterns=True),
         "30x9": example_study(30, 9, 2),
         "80x64": example_study(80, 64, 10, path=True, steps=500),
     }

@@ -112,6 +112,16 @@ def test_findings_are_said_in_words(opened: Open, studies: dict[str, Study]) -> 
     assert (*(one.text for one in found.grounds),) == study.findings[: len(found.grounds)]
 
 
+def test_known_heads_are_said_in_words(opened: Open, studies: dict[str, Study]) -> None:
+    study = studies["patterns"]
+    told = opened("patterns").locator("#findings .known li").all_inner_texts()
+    assert tuple(told) == findings(study).known == study.findings[-len(told) :]
+    (group,) = (one for one in study.known_heads if one.pattern == "induction")
+    assert group.sentence in told
+    assert opened().locator("#findings .known").count() == 0
+    assert findings(studies["4x8"]).known == ()
+
+
 def test_a_notebook_says_them_too() -> None:
     study = example_study(3, 4, 1)
     shown = study._repr_html_()

@@ -146,6 +146,30 @@ def test_an_address_of_nothing_is_no_trouble(opened: Open) -> None:
     assert anchored.locator("#views input:checked").get_attribute("value") == "role"
 
 
+def test_attention_patterns_are_views_of_their_own(opened: Open, studies: dict[str, Study]) -> None:
+    page, heads = opened("patterns"), studies["patterns"].heads
+    views = page.locator("#views input").evaluate_all("all => all.map(e => e.value)")
+    assert views[-3:] == ["previous_token", "duplicate_token", "induction"]
+    for view in views[-3:]:
+        choose(page, view)
+        assert page.locator("#seed").is_disabled()
+        assert "share of attention" in page.locator("#legend").inner_text()
+        ranked = heads.sort_values(view)
+        ranked = ranked[ranked[view].notna()]
+        names = [f"L{row.layer}H{row.head}" for row in ranked.itertuples()]
+        low, high = fill(page, names[0]), fill(page, names[-1])
+        assert low != high
+        page.hover(f"[data-head={names[-1]}]")
+        told = f"{ranked[view].iloc[-1]:.3f}"
+        assert told in page.locator("#tooltip").inner_text()
+        assert told in page.locator("#inspector").inner_text()
+    unread = heads[heads["induction"].isna()].iloc[0]
+    assert fill(page, f"L{unread['layer']}H{unread['head']}") == "none"
+    page.click("#map-section .reading summary")
+    assert page.locator("#patterns-reading").is_visible()
+    assert opened().locator("#patterns-reading").is_hidden()
+
+
 def test_the_map_is_saved_as_it_is_colored(opened: Open, studies: dict[str, Study]) -> None:
     page = opened()
     with page.expect_download() as download:

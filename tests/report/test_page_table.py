@@ -27,6 +27,18 @@ def test_sorting_sorts(opened: Open, studies: dict[str, Study]) -> None:
     assert len(table_names(page)) == len(heads) - 25
 
 
+def test_attention_patterns_are_columns(opened: Open, studies: dict[str, Study]) -> None:
+    page, heads = opened("patterns"), studies["patterns"].heads
+    page.locator("th[data-column=induction] button").press("Enter")
+    order = heads.sort_values("induction", ascending=False, kind="stable", na_position="last")
+    assert table_names(page) == [f"L{row.layer}H{row.head}" for row in order.itertuples()][:25]
+    page.select_option("#limit-column", "induction")
+    page.fill("#limit-value", "0.4")
+    page.press("#limit-value", "Enter")
+    assert len(table_names(page)) == (heads["induction"] >= 0.4).sum() > 0
+    assert opened().locator("th[data-column=induction]").count() == 0
+
+
 def test_filters_filter_table_and_map(opened: Open, studies: dict[str, Study]) -> None:
     page, heads = opened(), studies["4x8"].heads
     for text in ("L3H7", "L3.H7", "3.7", "l3h7"):

@@ -18,7 +18,8 @@ from chg.studies.forecast import LONG, Forecast, duration, forecast, tell
 
 def made(**parts: Any) -> Forecast:
     """A forecast with some times, in seconds."""
-    times = {"fits": 0.0, "measuring": 0.0, "ablation": 0.0, "check": 0.0, **parts}
+    names = ("fits", "measuring", "ablation", "check", "patterns")
+    times = {**dict.fromkeys(names, 0.0), **parts}
     return Forecast(config=StudyConfig(), updates=500, memory=2_500_000_000, **times)
 
 
@@ -56,9 +57,10 @@ def test_times_grow_with_what_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> N
     config = StudyConfig(seeds=2, max_steps=40, eval_rows=8)
     small = forecast(model, rows, held_out, config)
     more = forecast(model, rows, held_out, replace(config, seeds=4, check_seeds=0))
-    longer = forecast(model, rows, held_out, replace(config, max_steps=80))
+    longer = forecast(model, rows, held_out, replace(config, max_steps=80, patterns=False))
     assert more.fits == pytest.approx(2 * small.fits)
     assert more.check == 0 < small.check
+    assert longer.patterns == 0 < small.patterns == pytest.approx(more.patterns)
     assert longer.fits == pytest.approx(2 * small.fits)
     assert longer.ablation == small.ablation
     assert small.memory is None or small.memory > 10**7

@@ -182,3 +182,16 @@ def test_only_more_is_possible(finished: Path) -> None:
         planted(finished, resume=True, max_steps=17, lr=0.02)
     assert (finished / "manifest.json").read_bytes() == before
     assert json.loads(before)["status"] == "complete"
+
+
+def test_settings_that_an_old_study_does_not_know_are_at_their_defaults(
+    finished: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(finished, tmp_path / "run")
+    manifest = json.loads((tmp_path / "run/manifest.json").read_text(encoding="utf-8"))
+    for setting in ("metric", "patterns"):
+        del manifest["configuration"][setting]
+    (tmp_path / "run/manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    with pytest.raises(ConfigError, match="metric 'logprob' there, 'kl' now"):
+        planted(tmp_path / "run", resume=True, max_steps=12, metric="kl")
+    assert planted(tmp_path / "run", resume=True, max_steps=12).metric == "logprob"

@@ -35,10 +35,14 @@ def example_study(
     *,
     hybrid: bool = False,
     path: bool = False,
+    patterns: bool = False,
     steps: int = 60,
     title: str = "tiny-decoder on antonyms",
 ) -> Study:
-    """A study with known roles; with `hybrid`, every fourth layer has no heads."""
+    """A study with known roles; with `hybrid`, every fourth layer has no heads.
+
+    With `patterns`, most induction heads facilitate, and a layer's attention could not be read.
+    """
     random = np.random.default_rng(layers * 1000 + heads)
     exists = np.ones((layers, heads), bool)
     if hybrid:
@@ -55,6 +59,8 @@ def example_study(
         "interference": 1 - gates["retention"],
     }
     table = _heads(by_seed, roles, truth, exists, random, path)
+    if patterns:
+        table = table.assign(**_patterns(table))
     return Study(
         manifest=_manifest(title, layers, heads, seeds),
         seeds=tuple(range(seeds)),
@@ -125,6 +131,18 @@ def _heads(
         lambdas = {"lambda_low": np.full(truth.shape, 0.05), "lambda_high": high}
     of_seeds = StudyScores(by_seed, roles, torch.empty(0))
     return heads_table(of_seeds, overall, effects, TOLERANCE, lambdas)
+
+
+def _patterns(table: pd.DataFrame) -> dict[str, pd.Series]:
+    """Scores of attention patterns, drawn apart from all else."""
+    random = np.random.default_rng(7)
+    known = random.random(len(table)) < np.where(table.role == "facilitating", 0.6, 0.1)
+    scores = {
+        "previous_token": random.beta(0.5, 3, len(table)),
+        "duplicate_token": 0.3 * random.random(len(table)),
+        "induction": np.where(known, 0.5, 0) + 0.3 * random.random(len(table)),
+    }
+    return {name: pd.Series(one).mask(table.layer == 2) for name, one in scores.items()}
 
 
 def _metrics(

@@ -81,7 +81,8 @@ def run(command: Command) -> None:
     from chg.ablation import ablate_heads
     from chg.cli.competence import say_competence
 
-    able = say_competence(model, inputs.data, batch_size=command.ablation.batch_size)
+    how = command.ablation
+    able = say_competence(model, inputs.data, batch_size=how.batch_size, metric=how.metric)
     result = ablate_heads(
         model,
         inputs.data,

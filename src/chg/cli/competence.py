@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from chg.cli.terminal import say
+from chg.config import Metric
 from chg.data import TokenData
 from chg.engine import competence
 
@@ -13,7 +14,12 @@ ROWS = 128
 
 
 def say_competence(
-    model: Any, data: TokenData, *, batch_size: int, side: str = ""
+    model: Any,
+    data: TokenData,
+    *,
+    batch_size: int,
+    metric: Metric = "logprob",
+    side: str = "",
 ) -> dict[str, Any]:
     """Measure whether the model does the task, and say so.
 
@@ -21,11 +27,12 @@ def say_competence(
         model: the model, ungated.
         data: rows of the task.
         batch_size: rows per forward pass at most.
+        metric: what gates are to keep.
         side: what the rows are, where there are several kinds.
 
     Returns:
         The figures, for the metadata of what is written.
     """
-    found = competence(model, data.sample(ROWS, 0), batch_size=batch_size)
+    found = competence(model, data.sample(ROWS, 0), batch_size=batch_size, metric=metric)
     say(f"{side}: {found.sentence}" if side else found.sentence)
     return found.as_dict()

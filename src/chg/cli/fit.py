@@ -87,7 +87,8 @@ def run(command: Command) -> None:
     from chg.cli.competence import say_competence
 
     inputs = opened.tokenize(model, tokenizer)
-    able = say_competence(model, inputs.held_out, batch_size=command.fit.batch_size)
+    how = command.fit
+    able = say_competence(model, inputs.held_out, batch_size=how.batch_size, metric=how.metric)
     result = _fit(command, model, inputs, init)
     settings = flat_settings(command)
     metadata = {**result.gates.metadata, "configuration": settings, "competence": able}

@@ -20,6 +20,7 @@ STARTS = {
 
 EXAMPLES = """\
   chg inspect builtin:tiny
+  chg inspect SmolLM2-135M-Instruct.Q4_1.gguf
   chg inspect meta-llama/Llama-3.2-1B --memory --batch_size 8 --length 1024"""
 
 
@@ -49,7 +50,10 @@ def run(command: Command) -> None:
     share = found.parameters_in_heads / found.parameters
     shared = f"; rows of up to {found.shareable} tokens share their beginning"
     shared = shared if found.shareable else ""
-    say(f"model         {command.model.model} ({found.architecture})")
+    adapted = "" if command.model.adapter is None else f", with adapter {command.model.adapter}"
+    say(f"model         {command.model.model} ({found.architecture}){adapted}")
+    if found.quantization != "none":
+        say(f"quantization  {found.quantization}")
     say(f"layers        {layers}")
     say(f"heads         {_range(found.num_heads)} per layer, of {_range(found.head_dim)} values")
     groups = "none: every head has its own keys and values"
@@ -73,7 +77,9 @@ def _print_memory(command: Command) -> None:
     estimate = estimate_memory(model, batch_size, length, command.memory.recompute)
     say(f"model         {command.model.model} ({architecture_name(model)}), {model.dtype}")
     say(f"batch         {batch_size} rows of {length} tokens, all scored")
-    say(f"weights       {_readable(estimate.weights)}")
+    quantize = command.model.quantize
+    unpacked = "" if quantize is None else f" before they are quantised to {quantize}"
+    say(f"weights       {_readable(estimate.weights)}{unpacked}")
     say(f"fit           {_readable(estimate.fit)} above the weights")
     say(f"ablation      {_readable(estimate.ablation)} above the weights")
 

@@ -25,6 +25,11 @@ auto: float32 on a CPU, the checkpoint's own elsewhere. float32: 4 bytes a weigh
 bytes, the range of float32 with 8 bits of precision. float16: 2 bytes, 11 bits, a small range.
 float64: 8 bytes, for exact comparisons."""
 
+Quantize = Literal["4bit", "8bit"]
+"""Bits that weights are quantized to while they are loaded.
+
+4bit: about an eighth of float32's memory. 8bit: about a quarter, and closer to it."""
+
 AblationMode = Literal["individual", "sequential", "estimate"]
 """Way of taking heads out.
 
@@ -151,13 +156,13 @@ def _is_of(value: object, hint: Any) -> bool:
 
 def _expected(value: object, hint: Any) -> str:
     """The second half of a sentence about a setting: the values it may have, the nearest first."""
-    if get_origin(hint) is Literal:
-        choices = get_args(hint)
+    parts = (hint,) if get_origin(hint) is Literal else get_args(hint) or (hint,)
+    choices = [choice for part in parts if get_origin(part) is Literal for choice in get_args(part)]
+    if choices:
         near = difflib.get_close_matches(str(value), choices, n=1, cutoff=0.4)
         meant = f" (perhaps you meant {near[0]})" if near else ""
         return f"must be one of {', '.join(choices)}{meant}"
-    kinds = get_args(hint) or (hint,)
-    return f"must be {' or '.join(_KINDS[kind] for kind in kinds)}"
+    return f"must be {' or '.join(_KINDS[part] for part in parts)}"
 
 
 _KINDS = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from chg.config.choices import Dtype, Recompute, Settings
+from chg.config.choices import Dtype, Quantize, Recompute, Settings
 from chg.errors import ConfigError
 
 
@@ -32,12 +32,16 @@ class ModelConfig(Settings):
     """The model, and the way it is loaded."""
 
     model: str = "gpt2"
-    """Hub name, local folder, or builtin:tiny (ships with chg, needs no network)."""
+    """Hub name, local folder, .gguf file, or builtin:tiny (ships with chg, needs no network)."""
+    adapter: str | None = None
+    """Adapter of peft to put on the model: a local folder, or a hub name."""
     revision: str | None = None
     """Branch, tag or commit of the model on the hub."""
     dtype: Dtype = "auto"
     """Precision of the weights, in every verb; auto is float32 on a CPU and the checkpoint's own
     elsewhere."""
+    quantize: Quantize | None = None
+    """Quantize the weights on loading, by bitsandbytes, or torchao where only that is installed."""
     device: str = "auto"
     """auto (a GPU where there is one), cpu, cuda, cuda:1, mps ..."""
     device_map: str | None = None

@@ -90,6 +90,9 @@ class StudyConfig(OptimizerConfig):
     check_tolerance: float | None = None
     """Nats per token that count as about zero; a tenth of the effect of closing the facilitating
     heads together if not given."""
+    patterns: bool = True
+    """Measure where every head looks on repeated random tokens: previous-token, duplicate-token and
+    induction scores."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

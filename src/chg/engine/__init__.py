@@ -13,9 +13,11 @@ from chg.engine.evaluation import (
 )
 from chg.engine.inspection import Inspection, inspect_model
 from chg.engine.memory import MemoryEstimate, estimate_memory
+from chg.engine.patterns import PATTERN_TOKENS, attention_patterns
 from chg.engine.targets import Targets
 
 __all__ = [
+    "PATTERN_TOKENS",
     "Engine",
     "Evaluate",
     "EvaluationOptions",
@@ -23,6 +25,7 @@ __all__ = [
     "MemoryEstimate",
     "SequenceScores",
     "Targets",
+    "attention_patterns",
     "capabilities",
     "competence",
     "estimate_memory",

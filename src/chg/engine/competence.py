@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from chg.data import TokenData, exchange_prompts, is_text
+from chg.config import Metric
+from chg.data import TokenData, exchange_prompts, is_text, scored_for
 from chg.engine.evaluation import SequenceScores, evaluate
 from chg.models import AnyModel
 from chg.results import Competence
@@ -14,7 +15,12 @@ LONG_ANSWER = 8
 
 
 def competence(
-    model: AnyModel, data: TokenData, *, batch_size: int = 16, seed: int = 0
+    model: AnyModel,
+    data: TokenData,
+    *,
+    batch_size: int = 16,
+    seed: int = 0,
+    metric: Metric = "logprob",
 ) -> Competence:
     """Measure whether a model does a task, before its heads are asked what they do for it.
 
@@ -23,6 +29,8 @@ def competence(
         data: held-out rows.
         batch_size: rows per forward pass at most.
         seed: draws the rows whose prompts are exchanged.
+        metric: what gates are to keep: `logit_diff` looks at the tokens where foils part from
+            targets, and `kl` asks for no right answers.
 
     Raises:
         ModelError: a log-probability is NaN or infinite.
@@ -30,6 +38,7 @@ def competence(
     Example:
         >>> print(competence(model, data).sentence)  # doctest: +SKIP
     """
+    data = scored_for(data, metric)
     own, exchanged = exchange_prompts(data, seed)
     whole = evaluate(model, data, batch_size=batch_size)
     same = whole if own == data else evaluate(model, own, batch_size=batch_size)
@@ -44,6 +53,7 @@ def competence(
         exchanged_nll=wrong.nll,
         gain=float(gains.mean()),
         p_value=_p_value(gains),
+        metric=metric,
     )
 
 

@@ -12,6 +12,7 @@ from chg.models import (
     count_weights,
     find_head_sites,
     plain_torch,
+    quantization,
     unwrap_model,
 )
 
@@ -34,6 +35,8 @@ class Inspection:
     parameters: int
     parameters_in_heads: int
     """Parameters of the attention modules."""
+    quantization: str
+    """As in `bitsandbytes 4bit` or `dequantised from Q4_1`; `none` where nothing says so."""
     starts: Mode
     """Start of passes: `inside` layers, at the beginning of `layers`, or of the whole model."""
     shareable: int
@@ -69,6 +72,7 @@ def inspect_model(model: AnyModel) -> Inspection:
         projections=tuple(site.path for site in sites),
         parameters=sum(count_weights(p) for p in model.parameters()),
         parameters_in_heads=sum(in_heads.values()),
+        quantization=quantization(model),
         starts=able.mode,
         shareable=able.max_shared_length,
     )

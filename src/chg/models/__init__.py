@@ -12,11 +12,11 @@ from chg.models.describe import (
 from chg.models.heads import HeadSite, HeadSites
 from chg.models.layouts import register_architecture
 from chg.models.loading import load_model, load_without_weights
-from chg.models.modes import frozen, matmul_dtype, uncompiled
+from chg.models.modes import eager_attention, frozen, matmul_dtype, uncompiled
 from chg.models.projections import SharedProjection, record_heads, shared_projections
 from chg.models.torch_state import in_one_thread, plain_torch, without_weights
 from chg.models.unwrap import AnyModel, unwrap_model
-from chg.models.weights import WEIGHTS, count_weights, weights_difference
+from chg.models.weights import WEIGHTS, count_weights, quantization, weights_difference
 
 __all__ = [
     "WEIGHTS",
@@ -27,6 +27,7 @@ __all__ = [
     "architecture_name",
     "count_weights",
     "describe_model",
+    "eager_attention",
     "find_head_sites",
     "frozen",
     "gate_shape",
@@ -38,6 +39,7 @@ __all__ = [
     "max_positions",
     "model_name",
     "plain_torch",
+    "quantization",
     "record_heads",
     "register_architecture",
     "shared_projections",

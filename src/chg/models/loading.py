@@ -2,34 +2,41 @@
 
 from __future__ import annotations
 
-import json
-from importlib.resources import files
-from importlib.util import find_spec
+import contextlib
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from chg.config import ModelConfig
-from chg.errors import ModelError
+from chg.errors import ModelError, reason
+from chg.models.adapters import put_on
 from chg.models.describe import text_decoder
+from chg.models.failures import model_errors
+from chg.models.gguf import as_plain, dequantizing, gguf_type, without_bars
+from chg.models.quantizing import quantizing, require_quantized
+from chg.models.sources import Source, find_source
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+logger = logging.getLogger(__name__)
 
-BUILTIN_MODELS = {"builtin:tiny": "tiny"}
+TOKENIZER_FILES = ("*tok*", "*vocab*", "*.model", "merges.txt")
+"""Names of which every folder with a tokenizer has one."""
 
 
 def load_model(model: str | ModelConfig, **settings: Any) -> tuple[PreTrainedModel, Any]:
     """Load a causal language model and its tokenizer.
 
     Args:
-        model: a name (hub, local folder, `builtin:tiny`) or a full `ModelConfig`.
+        model: a name (hub, local folder, GGUF file, `builtin:tiny`) or a full `ModelConfig`.
         settings: further fields of `ModelConfig`, such as `dtype="bfloat16"`.
 
     Returns:
-        `(model, tokenizer)`, the model in eval mode; of one that needs an image, its text decoder.
+        `(model, tokenizer)`, the model in eval mode; of one that needs an image, its text decoder;
+        of one with an adapter, a `PeftModel`.
 
     Raises:
         ModelError: with what was wrong and what to do.
@@ -37,98 +44,129 @@ def load_model(model: str | ModelConfig, **settings: Any) -> tuple[PreTrainedMod
     Example:
         >>> model, tokenizer = load_model("builtin:tiny")
     """
-    from transformers import AutoTokenizer
-
     config = model if isinstance(model, ModelConfig) else ModelConfig(model=model, **settings)
-    source = _source(config.model)
+    source = find_source(config)
     device = _device(config.device)
-    shared = {"revision": config.revision, "trust_remote_code": config.trust_remote_code}
-    placement: dict[str, Any] = {"device_map": config.device_map} if config.device_map else {}
-    if config.attn_implementation:
-        placement["attn_implementation"] = config.attn_implementation
-    dtype = _dtype(config, device)
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(_tokenizer_source(source), **shared)
-        auto = _auto_class(source, shared)
-        loaded = text_decoder(auto.from_pretrained(source, dtype=dtype, **shared, **placement))
-        if not config.device_map:
-            loaded = loaded.to(device)
-    except Exception as error:  # damaged files end anywhere in their readers
-        raise ModelError(_load_failure(config.model, error)) from error
-    if config.model in BUILTIN_MODELS:
-        loaded.config._name_or_path = config.model  # results name the model, not a folder
+    kind = None if source.gguf is None else gguf_type(source.gguf)
+    if kind is not None:
+        logger.info("%s: dequantised from %s", source.gguf, kind)
+    with model_errors(source):
+        tokenizer, loaded = _tokenizer(source, config), _weights(source, config, device)
+    if source.gguf is not None:
+        as_plain(loaded, kind)
+    if config.quantize is not None:
+        require_quantized(loaded, source.name)
+    if source.name != source.place:
+        loaded.config._name_or_path = source.name  # results name the model, not a folder
+    if source.adapter is not None:
+        loaded = put_on(loaded, source.adapter, source.base)
     return loaded.eval(), tokenizer
 
 
 def load_without_weights(config: ModelConfig) -> Any:
     """The model as its configuration describes it, on the meta device: shapes, but no values.
 
+    Adapters are left out, and weights are as they are before `quantize`.
+
     Raises:
         ModelError: with what was wrong and what to do.
     """
-    from transformers import AutoConfig
-
-    shared = {"revision": config.revision, "trust_remote_code": config.trust_remote_code}
-    source = _source(config.model)
-    try:
-        described = AutoConfig.from_pretrained(_base(source), **shared)
+    source = find_source(config)
+    kind = None if source.gguf is None else gguf_type(source.gguf)
+    with model_errors(source):
+        described = _described(source, config)
         dtype = _dtype(config, _device(config.device))
         if dtype == "auto":
-            dtype = getattr(described, "dtype", None) or torch.float32
+            dtype = _own_dtype(described)
         with torch.device("meta"):
-            model = _auto_class(source, shared).from_config(
+            model = _auto_class(described).from_config(
                 described, dtype=dtype, trust_remote_code=config.trust_remote_code
             )
-    except Exception as error:  # damaged files end anywhere in their readers
-        raise ModelError(_load_failure(config.model, error)) from error
+    if source.gguf is not None:
+        as_plain(model, kind)
     return text_decoder(model).eval()
 
 
-def _auto_class(source: str, shared: dict[str, Any]) -> Any:
+def _shared(config: ModelConfig) -> dict[str, Any]:
+    return {"revision": config.revision, "trust_remote_code": config.trust_remote_code}
+
+
+def _described(source: Source, config: ModelConfig) -> Any:
+    from transformers import AutoConfig
+
+    return AutoConfig.from_pretrained(source.place, **source.arguments, **_shared(config))
+
+
+def _tokenizer(source: Source, config: ModelConfig) -> Any:
+    from transformers import AutoTokenizer
+
+    place, arguments = source.tokenizer
+    # Without any file some classes of transformers make a tokenizer that knows no word.
+    if Path(place).is_dir() and not arguments and not _has_tokenizer(Path(place)):
+        raise ModelError(
+            f"model folder {place} has no tokenizer; tokenizer.save_pretrained({place!r}) puts one "
+            "there"
+        )
+    return AutoTokenizer.from_pretrained(place, **arguments, **_shared(config))
+
+
+def _has_tokenizer(folder: Path) -> bool:
+    return any(next(folder.glob(pattern), None) for pattern in TOKENIZER_FILES)
+
+
+def _weights(source: Source, config: ModelConfig, device: torch.device) -> Any:
+    """The model with its weights, on its device or devices.
+
+    Raises:
+        ModelError: some weights are nowhere, or cannot be quantized.
+    """
+    described, dtype = _described(source, config), _dtype(config, device)
+    settings: dict[str, Any] = {"device_map": config.device_map} if config.device_map else {}
+    if config.attn_implementation:
+        settings["attn_implementation"] = config.attn_implementation
+    if source.gguf is not None:
+        settings |= {"config": described, **source.arguments, **dequantizing()}
+    if config.quantize is not None:
+        if getattr(described, "quantization_config", None) is not None:
+            raise ModelError(f"{source.name} is quantised already; leave --quantize out")
+        compute = _own_dtype(described) if dtype == "auto" else dtype
+        settings["quantization_config"] = quantizing(config.quantize, compute)
+        settings.setdefault("device_map", {"": device})
+    with without_bars() if source.gguf is not None else contextlib.nullcontext():
+        loaded, report = _auto_class(described).from_pretrained(
+            source.place, dtype=dtype, output_loading_info=True, **_shared(config), **settings
+        )
+    _require_complete(source, sorted(report["missing_keys"]))
+    loaded = text_decoder(loaded)
+    return loaded if "device_map" in settings else loaded.to(device)
+
+
+def _require_complete(source: Source, missing: list[str]) -> None:
+    """See that every weight of a GGUF file was read, and warn of others that were not.
+
+    Raises:
+        ModelError: some are not in the file.
+    """
+    if not missing:
+        return
+    lacks = f"{source.base} lacks {len(missing)} of the model's tensors, such as {missing[0]}"
+    if source.gguf is not None:
+        raise ModelError(lacks)
+    logger.warning("%s: they are random", lacks)
+
+
+def _auto_class(described: Any) -> Any:
     """The class to load with: models that also see images are not causal models by name."""
     from transformers import (
         MODEL_FOR_CAUSAL_LM_MAPPING,
         MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
-        AutoConfig,
         AutoModelForCausalLM,
         AutoModelForImageTextToText,
     )
 
-    kind = type(AutoConfig.from_pretrained(_base(source), **shared))
+    kind = type(described)
     sees = kind in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING and kind not in MODEL_FOR_CAUSAL_LM_MAPPING
     return AutoModelForImageTextToText if sees else AutoModelForCausalLM
-
-
-def _base(source: str) -> str:
-    """The model that a folder with an adapter of peft is for; any other model itself.
-
-    Raises:
-        ModelError: it is an adapter, and peft is not installed.
-        KeyError: the adapter does not say what it is for.
-    """
-    settings = Path(source) / "adapter_config.json"
-    if not settings.is_file():
-        return source
-    if find_spec("peft") is None:
-        raise ModelError(
-            f"{source} holds an adapter of peft, which is not installed: pip install peft"
-        )
-    return str(json.loads(settings.read_text(encoding="utf-8"))["base_model_name_or_path"])
-
-
-def _tokenizer_source(source: str) -> str:
-    """The folder itself where it has a tokenizer; an adapter's need not."""
-    return source if (Path(source) / "tokenizer_config.json").is_file() else _base(source)
-
-
-def _source(name: str) -> str:
-    if name.startswith("builtin:"):
-        if name not in BUILTIN_MODELS:
-            raise ModelError(f"unknown model {name!r}; built in: {', '.join(BUILTIN_MODELS)}")
-        return str(files("chg.builtin") / BUILTIN_MODELS[name])
-    if name.startswith((".", "/", "~")) and not Path(name).expanduser().is_dir():
-        raise ModelError(f"model folder {name} does not exist")
-    return str(Path(name).expanduser()) if name.startswith("~") else name
 
 
 def _device(name: str) -> torch.device:
@@ -140,7 +178,7 @@ def _device(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise ModelError(f"device {name!r} cannot be used here: {_line(error)}") from error
+        raise ModelError(f"device {name!r} cannot be used here: {reason(error)}") from error
     return device
 
 
@@ -151,22 +189,6 @@ def _dtype(config: ModelConfig, device: torch.device) -> Any:
     return torch.float32 if on_cpu else "auto"
 
 
-def _load_failure(name: str, error: Exception) -> str:
-    text = _line(error)
-    local = Path(name).expanduser().is_dir()
-    unreachable = any(word in str(error) for word in ("connect", "offline", "OFFLINE", "cached"))
-    if not local and unreachable:
-        return (
-            f"model {name!r} is not a local folder and the Hugging Face hub cannot be reached; use "
-            "a local folder, or --model builtin:tiny, which ships with chg"
-        )
-    if not local:
-        return (
-            f"model {name!r} was not found: {text} Check the name, give a local folder, or use "
-            "--model builtin:tiny, which ships with chg"
-        )
-    return f"model folder {name} could not be loaded: {text}"
-
-
-def _line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+def _own_dtype(described: Any) -> torch.dtype:
+    """The precision that a checkpoint says it has."""
+    return getattr(described, "dtype", None) or torch.float32

@@ -1,9 +1,10 @@
-"""Modes of a model, each for a while: frozen, not compiled, or multiplying in another precision."""
+"""Modes of a model, each for a while: frozen, uncompiled, other precision, eager attention."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
 
 import torch
 from torch import nn
@@ -116,6 +117,46 @@ def matmul_dtype(model: nn.Module, dtype: torch.dtype) -> Iterator[None]:
         finally:
             for module, name, weight in swapped:
                 module._parameters[name] = weight
+
+
+@contextmanager
+def eager_attention(model: nn.Module) -> Iterator[None]:
+    """Compute attention in the way that gives its weights away; as it was afterwards.
+
+    Fused kernels never form the weights. Layers read the way from their configuration in every
+    pass; those that chose it when they were made stay as they are.
+
+    Raises:
+        ModelError: another thread works with the model.
+    """
+    before = [(config, config._attn_implementation) for config in _attention_configs(model)]
+    with in_one_thread(model):
+        try:
+            for config, _ in before:
+                config._attn_implementation = "eager"
+            yield
+        finally:
+            for config, implementation in before:
+                config._attn_implementation = implementation
+
+
+def _attention_configs(model: nn.Module) -> list[Any]:
+    """Find all configurations that name an implementation of attention, those around others first.
+
+    Setting one sets those inside it.
+    """
+    found: list[Any] = []
+
+    def add(config: Any) -> None:
+        named = getattr(config, "_attn_implementation", None) is not None
+        if named and all(config is not other for other in found):
+            found.append(config)
+            for part in list(vars(config).values()):
+                add(part)
+
+    for module in model.modules():
+        add(getattr(module, "config", None))
+    return found
 
 
 def _multiplies(module: nn.Module) -> bool:

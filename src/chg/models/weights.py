@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -20,6 +21,9 @@ from torch import Tensor, nn
 
 WEIGHTS = ("weights", "adapters", "quantization")
 """Keys of a model's description that say which weights it is of."""
+
+DEQUANTIZED_FROM = "dequantized_from"
+"""Entry of a configuration: the type that the weights had in the file that they were read from."""
 
 _known: WeakKeyDictionary[nn.Module, tuple[Any, str | None]] = WeakKeyDictionary()
 """Models with the state of their tensors, and the hash in that state."""
@@ -73,14 +77,27 @@ def active_adapters(model: nn.Module) -> list[str]:
 
 
 def quantization(model: nn.Module) -> str:
-    """Name how the weights are quantized, as in `bitsandbytes 4bit`; `none` where they are not."""
-    settings = getattr(getattr(model, "config", None), "quantization_config", None)
-    if settings is None:
-        return "none"
-    named = settings if isinstance(settings, Mapping) else settings.to_dict()
-    method = named.get("quant_method", "unknown")
-    loaded = [bits for bits in (4, 8) if named.get(f"load_in_{bits}bit")]
-    bits = next(iter(loaded), named.get("bits"))
+    """Name how the weights are or were quantized: `bitsandbytes 4bit`, `dequantised from Q4_1`.
+
+    Returns:
+        `none` where they are not, and nothing says that they ever were.
+    """
+    config = getattr(model, "config", None)
+    origin = getattr(config, DEQUANTIZED_FROM, None)
+    settings = getattr(config, "quantization_config", None)
+    parts = [f"dequantised from {origin}"] if origin else []
+    if settings is not None:
+        parts.append(_method(settings if isinstance(settings, Mapping) else settings.to_dict()))
+    return ", ".join(parts) or "none"
+
+
+def _method(settings: Mapping[str, Any]) -> str:
+    """The method of a quantization, and its bits where they are told."""
+    method = settings.get("quant_method", "unknown")
+    loaded = [bits for bits in (4, 8) if settings.get(f"load_in_{bits}bit")]
+    torchao = re.search(r"Int(\d)Weight|'int(\d)'", str(settings.get("quant_type", "")))
+    named = torchao and (torchao[1] or torchao[2])
+    bits = next(iter(loaded), settings.get("bits", named))
     return str(getattr(method, "value", method)) + (f" {bits}bit" if bits else "")
 
 

@@ -42,12 +42,14 @@ class Findings:
     """Heads where ablation disagrees with a role."""
     proofs: tuple[str, ...]
     """Pairs that are redundant, and the causal check."""
+    known: tuple[str, ...]
+    """Heads known by their attention patterns, and how well gates find them."""
 
     @property
     def sentences(self) -> tuple[str, ...]:
         """All of them, the grounds first."""
         grounds = tuple(ground.text for ground in self.grounds)
-        return (*grounds, *self.roles, *self.disagreements, *self.proofs)
+        return (*grounds, *self.roles, *self.disagreements, *self.proofs, *self.known)
 
 
 def findings(study: StudyResults) -> Findings:
@@ -59,6 +61,7 @@ def findings(study: StudyResults) -> Findings:
         roles=tuple(sentence for sentence in roles if sentence),
         disagreements=_disagreements(study),
         proofs=(*_redundant(study), *checks),
+        known=tuple(group.sentence for group in study.known_heads),
     )
 
 
@@ -67,7 +70,7 @@ def _competence(study: StudyResults) -> list[Ground]:
     if competence is None:
         return []
     return [
-        Ground(competence.sentence, not competence.does_task),
+        Ground(competence.sentence, not competence.has_grounds),
         *_tuning(study, competence),
     ]
 

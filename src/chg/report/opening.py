@@ -16,6 +16,7 @@ HEADINGS = {
     "roles": "What the heads do",
     "disagreements": "Where ablation disagrees",
     "proofs": "Pairs, and the causal check",
+    "known": "Heads known by their attention",
 }
 """Group of findings -> its heading."""
 
@@ -27,7 +28,7 @@ def prose(text: str) -> str:
 
 def tone(study: StudyResults, found: Findings) -> str:
     """Class of the opening: the model does not do the task, another ground is shaky, or sound."""
-    if study.competence is not None and not study.competence.does_task:
+    if study.competence is not None and not study.competence.has_grounds:
         return "unable"
     return "doubtful" if any(ground.warns for ground in found.grounds) else "sound"
 

@@ -136,7 +136,7 @@ def _legend() -> str:
 
 
 def _checks(study: StudyResults) -> str:
-    able = study.competence is None or study.competence.does_task
+    able = study.competence is None or study.competence.has_grounds
     # What holds of a model that does not do its task is no cause for green.
     badges: dict[bool | None, tuple[str, str]] = {
         True: ("yes" if able else "unsure", "\u2713 "),

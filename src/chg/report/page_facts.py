@@ -53,6 +53,7 @@ def facts_list(manifest: Mapping[str, Any]) -> str:
     facts = {
         "model": _named(model, "model", "revision"),
         "architecture": _listed(model, "architecture", "dtype"),
+        "weights": _weights(model),
         "data": _named(data, "name", "fingerprint"),
         "rows": _counts(data),
         "held out": _counts(held_out),
@@ -77,6 +78,16 @@ def _mapping(manifest: Mapping[str, Any], key: str) -> Mapping[str, Any]:
 
 def _listed(values: Mapping[str, Any], *keys: str) -> str:
     return " \u00b7 ".join(str(values[key]) for key in keys if values.get(key))
+
+
+def _weights(model: Mapping[str, Any]) -> str:
+    """Adapters at work and the quantization, where there are any."""
+    adapters, kind = model.get("adapters"), model.get("quantization")
+    names = adapters if isinstance(adapters, list) else []
+    told = [f"adapter {name}" for name in names] + (
+        [str(kind)] if kind not in (None, "none") else []
+    )
+    return " \u00b7 ".join(told)
 
 
 def _named(values: Mapping[str, Any], name: str, mark: str) -> str:

@@ -11,6 +11,7 @@ INK, MUTED, LINE, LOW, SURFACE = "#16202c", "#576372", "#d9dee5", "#f1f3f6", "#f
 IMPORTANT, IN_THE_WAY = "#b2182b", "#2166ac"
 """Ends of matplotlib's RdBu: red for heads that matter, blue for heads in the way."""
 GATE_COLOR, LOSS_COLOR, HELD_OUT_COLOR = "#44337a", "#0b5c94", "#1d7a4c"
+ATTENTION_COLOR = "#0e7c7b"
 SCORE_COLORS = {"facilitation": "#0072B2", "irrelevance": "#4D4D4D", "interference": "#D55E00"}
 """Far end of each score's scale; irrelevance needs a darker color than its role."""
 
@@ -47,6 +48,7 @@ LIGHT_THEME = {
     "gate": GATE_COLOR,
     "accent": LOSS_COLOR,
     "good": HELD_OUT_COLOR,
+    "attention": ATTENTION_COLOR,
     "irrelevance": SCORE_COLORS["irrelevance"],
 }
 """CSS custom property -> color of the page, for what pictures and page both draw."""
@@ -61,6 +63,7 @@ DARK_THEME = {
     "gate": "#b9a3f5",
     "accent": "#7cc0ee",
     "good": "#5cc48d",
+    "attention": "#52c7c1",
     "irrelevance": "#d3d6da",
 }
 

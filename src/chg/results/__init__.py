@@ -16,6 +16,8 @@ from chg.results.convergence import Convergence, FitMotion, read_convergence
 from chg.results.disagreement import nothing_below
 from chg.results.heads_table import heads_table, lambda_range
 from chg.results.intervals import SIGNIFICANT, p_values, q_values, t_quantile
+from chg.results.known_heads import KNOWN_ABOVE, KnownHeads, Separation, separation
+from chg.results.patterns import PATTERNS, AttentionPatterns
 from chg.results.provenance import git_commit, origin, package_versions
 from chg.results.redundancy import MOST_PAIRS, RedundantPair, propose_pairs
 from chg.results.roles import (
@@ -38,8 +40,10 @@ __all__ = [
     "CHECKS",
     "FAMILIES",
     "GATES",
+    "KNOWN_ABOVE",
     "METRICS",
     "MOST_PAIRS",
+    "PATTERNS",
     "ROLES",
     "ROLE_OF",
     "SCORES",
@@ -50,6 +54,7 @@ __all__ = [
     "UNDECIDED",
     "AblationResult",
     "Agreement",
+    "AttentionPatterns",
     "CausalCurve",
     "Checks",
     "Competence",
@@ -62,10 +67,12 @@ __all__ = [
     "FitMotion",
     "GroupEffect",
     "HeadScore",
+    "KnownHeads",
     "LogitsOfStudy",
     "Method",
     "PathScores",
     "RedundantPair",
+    "Separation",
     "SideMetrics",
     "Stage",
     "Step",
@@ -90,6 +97,7 @@ __all__ = [
     "read_path",
     "read_scores",
     "role_over_seeds",
+    "separation",
     "t_quantile",
     "write_checks",
 ]

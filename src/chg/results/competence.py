@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from chg.config import Metric
 from chg.results.schema import Figure, open_ended
 
 SURE = 0.01
@@ -34,6 +35,8 @@ class Competence:
     """Nats per token by which a row's own prompt is better, mean over rows."""
     p_value: Figure | None
     """P value of the gain, paired over rows, one-sided; None for a single row."""
+    metric: Metric = "logprob"
+    """Measure that gates keep; `kl` asks for no right answers."""
 
     @property
     def helps(self) -> bool:
@@ -46,10 +49,16 @@ class Competence:
         return self.helps and self.accuracy >= LEAST_ACCURACY
 
     @property
+    def has_grounds(self) -> bool:
+        """True where findings say something of the task, or right answers are not asked for."""
+        return self.does_task or self.metric == "kl"
+
+    @property
     def shows_task(self) -> bool:
         """False where there is no sign of the task: prompts do not help, and hardly any answer is
-        right. What gates do there is to make wrong answers less sure, and no role has grounds."""
-        return self.helps or self.accuracy >= LEAST_ACCURACY
+        right. What gates do there is to make wrong answers less sure, and no role has grounds; but
+        where they keep the model's own predictions, there is nothing to be right about."""
+        return self.helps or self.accuracy >= LEAST_ACCURACY or self.metric == "kl"
 
     @property
     def figures(self) -> str:
@@ -72,10 +81,10 @@ class Competence:
             if self.helps
             else f"a row's own prompt helps no more than another's, p = {self.p_value:.2g}"
         )
-        return (
-            f"The model does not do this task ({why}): {self.figures}. "
-            "Gates cannot show what it uses for it."
-        )
+        told = f"The model does not do this task ({why}): {self.figures}."
+        if self.metric == "kl":
+            return f"{told} Gates keep its own predictions, whether they are right or wrong."
+        return f"{told} Gates cannot show what it uses for it."
 
     @property
     def _subject(self) -> str:
@@ -95,4 +104,4 @@ class Competence:
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Competence:
         """Read what `as_dict` gave."""
-        return cls(**{name: content[name] for name in cls.__dataclass_fields__})
+        return cls(**{name: content[name] for name in cls.__dataclass_fields__ if name in content})

@@ -22,7 +22,7 @@ def heads_table(
     overall: NDArray[Any],
     effects: Effects,
     tolerance: float | None,
-    lambdas: Mapping[str, NDArray[np.float64]],
+    further: Mapping[str, NDArray[np.float64]],
 ) -> pd.DataFrame:
     """Table with one row per head, the columns those of `heads.csv`.
 
@@ -31,7 +31,8 @@ def heads_table(
         overall: role over all seeds, `[layer, head]`.
         effects: what ablation measured.
         tolerance: nats per token that count as about zero.
-        lambdas: `lambda_low` and `lambda_high` (`lambda_range`); empty for a single strength.
+        further: columns that some studies have, each `[layer, head]`: `lambda_low` and
+            `lambda_high` (`lambda_range`), scores of attention patterns.
     """
     import pandas as pd
 
@@ -51,7 +52,7 @@ def heads_table(
         }
     columns |= {name: values[exists] for name, values in _ablation(effects).items()}
     columns["disagrees"] = disagreements(overall, scores.roles[0], effects, tolerance)[exists]
-    columns |= {name: values[exists] for name, values in lambdas.items()}
+    columns |= {name: values[exists] for name, values in further.items()}
     return pd.DataFrame(columns)
 
 

@@ -78,3 +78,29 @@ def q_values(p: Array) -> Array:
     if known.any():
         q[known] = false_discovery_control(p[known])
     return q
+
+
+def auroc_interval(auroc: float, inside: int, outside: int) -> tuple[float, float]:
+    """Interval of an area under the ROC curve, for so many cases inside and outside (95 %).
+
+    All areas are taken whose own standard error does not rule out the one that was found (Newcombe,
+    2006; the standard error is Hanley and McNeil's, 1982). So it has a width at areas of 0 and 1
+    too, and for few cases.
+    """
+    from scipy.optimize import brentq
+    from scipy.stats import norm
+
+    reach = float(norm.ppf((1 + CONFIDENCE) / 2))
+
+    def beyond(area: float, sign: float) -> float:
+        one = area / (2 - area) - area**2
+        other = 2 * area**2 / (1 + area) - area**2
+        variance = area * (1 - area) + (inside - 1) * one + (outside - 1) * other
+        return sign * (auroc - area) - reach * float(
+            np.sqrt(max(variance, 0.0) / (inside * outside))
+        )
+
+    tiny = 1e-12  # at 0 and at 1 itself the standard error is 0
+    low = 0.0 if auroc <= tiny else brentq(beyond, 0, min(auroc, 1 - tiny), (1,))
+    high = 1.0 if auroc >= 1 - tiny else brentq(beyond, max(auroc, tiny), 1, (-1,))
+    return float(low), float(high)

@@ -16,6 +16,7 @@ from chg.results.agreement import Agreement
 from chg.results.causal import CausalCurve, Checks, Correlation, GroupEffect, read_checks
 from chg.results.competence import Competence
 from chg.results.convergence import Convergence
+from chg.results.known_heads import KnownHeads, known_heads
 from chg.results.redundancy import RedundantPair
 from chg.results.stages import STAGES, LogitsOfStudy
 from chg.results.study_files import read_heads, read_manifest, read_metrics
@@ -124,6 +125,14 @@ class StudyResults:
     def redundant(self) -> tuple[RedundantPair, ...]:
         """Pairs of heads of which either suffices, proven by ablation; the clearest first."""
         return self.proofs.redundant
+
+    @property
+    def known_heads(self) -> tuple[KnownHeads, ...]:
+        """Heads with the same attention pattern, beside all others: do gates find them?
+
+        Groups of three heads or more; empty where patterns were not measured.
+        """
+        return known_heads(self.heads)
 
     @property
     def unit(self) -> Unit:

@@ -15,6 +15,7 @@ from chg.config import StudyConfig, Unit
 from chg.errors import ResultsError, reason
 from chg.files import MANIFEST, read_json, read_text
 from chg.results.competence import Competence
+from chg.results.patterns import PATTERNS
 from chg.results.roles import ROLES, SCORES
 from chg.results.schema import LARGEST, Place, open_ended, read_record
 from chg.results.stages import STAGES
@@ -131,6 +132,7 @@ HEADS_COLUMNS = {
 SOME_HEADS = {
     **{f"retention_{name}": float for name in ("score", "stderr", "q")},
     **{f"lambda_{end}": float for end in ("low", "high")},
+    **dict.fromkeys(PATTERNS, float),
 }
 """Columns that the tables of some studies have."""
 

@@ -13,6 +13,7 @@ import json
 import logging
 import os
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ import yaml
 from safetensors.torch import save_file
 from torch import Tensor
 
+from chg.config import StudyConfig
 from chg.errors import ConfigError, OutputError, ResultsError
 from chg.files import (
     CONFIG,
@@ -42,8 +44,8 @@ SAME_RUN = ("configuration", "model", "data", "held_out")
 """Parts of the manifest that must not change between a run and its continuation."""
 MAY_GROW = ("max_steps", "seeds")
 """Settings that a continuation may raise."""
-FREE_TO_CHANGE = {"checkpoint_every", "seeds_per_batch"}
-"""Settings that change no number but in rounding."""
+FREE_TO_CHANGE = {"checkpoint_every", "patterns", "seeds_per_batch"}
+"""Settings that change no number but in rounding, or add some to the others."""
 OF_ONE_RUN = {"out", "resume", "quiet", "plan"}
 """Flags that are not settings of the study."""
 PHASES = {"initial": "G0", "pushed": "G+ and G-"}
@@ -230,6 +232,8 @@ def _require_same(before: Mapping[str, Any], now: Mapping[str, Any], path: Path)
     for part in SAME_RUN:
         old, new = before.get(part), json.loads(json.dumps(now.get(part)))
         if isinstance(old, dict) and isinstance(new, dict):
+            if part == "configuration":  # a setting that came later is at its default there
+                old = asdict(StudyConfig()) | old
             free = {*FREE_TO_CHANGE, *MAY_GROW, *WEIGHTS}
             differing = [
                 f"{key} {old.get(key)!r} there, {new.get(key)!r} now"

@@ -5,6 +5,8 @@
 2. Measuring: a few gate matrices on a few held-out rows, times all of them.
 3. Ablation: a few heads, spread over all layers, on such rows, times all heads.
 
+4. Attention patterns: as many tokens of held-out rows.
+
 Fits that settle stop earlier, so the time is about the longest that it can be.
 """
 
@@ -24,7 +26,7 @@ from torch import Tensor, nn
 from chg.ablation import affordable
 from chg.config import StudyConfig
 from chg.data import TokenData
-from chg.engine import Engine, EvaluationOptions, evaluate_open, open_engine
+from chg.engine import PATTERN_TOKENS, Engine, EvaluationOptions, evaluate_open, open_engine
 from chg.fitting import (
     GateOptimizer,
     OptimizerOptions,
@@ -71,13 +73,14 @@ class Forecast:
     measuring: float
     ablation: float
     check: float
+    patterns: float
     memory: int | None
     """Bytes at the highest, the model's own among them; None where that cannot be asked for."""
 
     @property
     def seconds(self) -> float:
         """Seconds of all of it."""
-        return self.fits + self.measuring + self.ablation + self.check
+        return self.fits + self.measuring + self.ablation + self.check + self.patterns
 
     @property
     def sentence(self) -> str:
@@ -87,6 +90,7 @@ class Forecast:
             "measuring them": self.measuring,
             "ablation": self.ablation,
             "causal check": self.check,
+            "attention patterns": self.patterns,
         }
         listed = ", ".join(f"{name} {duration(part)}" for name, part in parts.items() if part)
         memory = "" if self.memory is None else f"; about {self.memory / 1e9:.1f} GB of memory"
@@ -113,7 +117,7 @@ class Forecast:
         flags = " ".join(f"--{name} {short}" for name, short in SHORT.items() if share[name] < 1)
         first = ""
         if flags:
-            less = duration(fits + measured * share["eval_rows"])
+            less = duration(fits + measured * share["eval_rows"] + self.patterns)
             first = f"for a first look, about {less}: {flags}; "
         return f"{first}--check_seeds 0 leaves the check out; a GPU (--device cuda) is faster"
 
@@ -152,6 +156,7 @@ def forecast(
         measuring=took.together * len(STAGES) * config.seeds * measured,
         ablation=ablation + slopes + took.ablated * pairs * measured,
         check=toggled + ablation if config.check_seeds else 0.0,
+        patterns=took.patterns if config.patterns else 0.0,
         memory=_peak_memory(),
     )
 
@@ -203,6 +208,8 @@ class _Times:
     """The same among others."""
     ablated: float
     """The same with all gates open but one."""
+    patterns: float
+    """As many tokens as attention patterns are measured on."""
 
 
 def _time_passes(
@@ -227,6 +234,7 @@ def _time_passes(
         alone=alone,
         together=min(alone, _seconds_of_rows(engine, many, gates)),
         ablated=_seconds_of_rows(engine, many, _ablated(exists)),
+        patterns=alone * PATTERN_TOKENS * len(few) / sum(len(row.ids) for row in few.rows),
     )
 
 

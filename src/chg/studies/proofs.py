@@ -121,7 +121,7 @@ class Prover:
             points=config.check_points,
             tolerance=proofs.tolerance,
         )
-        if self.competence is not None and not self.competence.does_task:
+        if self.competence is not None and not self.competence.has_grounds:
             note = "; but the model does not do this task"
             curves = tuple(replace(curve, verdict=curve.verdict + note) for curve in curves)
         return replace(proofs, curves=curves)

@@ -3,7 +3,8 @@
 1. Whether the model does the task at all, before anything is fitted (`Competence`).
 2. G0 of every seed, then G+ and G- of all, side by side (`fits.py`).
 3. Proofs on held-out rows: every head ablated, whole roles, pairs, the causal check (`proofs.py`).
-4. One table of heads, a page and figures (`report/`), in one folder (`folder.py`).
+4. Attention patterns of every head, on random tokens.
+5. One table of heads, a page and figures (`report/`), in one folder (`folder.py`).
 """
 
 from __future__ import annotations
@@ -20,11 +21,13 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Bool
+from numpy.typing import NDArray
 from torch import Tensor
 
 from chg.config import StudyConfig
 from chg.data import TokenData, require_token_data, split_held_out
-from chg.engine import competence
+from chg.engine import attention_patterns, competence
+from chg.errors import ModelError
 from chg.files import atomic_path
 from chg.gating import prepare
 from chg.models import (
@@ -120,8 +123,8 @@ def study(
         exists = find_head_sites(model).existing(config.unit)
         if folder.finished:
             return _retitled(folder)
-        able = competence(model, held_out, batch_size=config.batch_size)
-        logger.log(logging.INFO if able.does_task else logging.WARNING, able.sentence)
+        able = competence(model, held_out, batch_size=config.batch_size, metric=config.metric)
+        logger.log(logging.INFO if able.has_grounds else logging.WARNING, able.sentence)
         if show_progress:
             tell(forecast(model, data, held_out, config, fill))
         return _Run(inputs, measured, exists, able).run(report=written)
@@ -199,7 +202,8 @@ class _Run:
         write_checks(folder.path / CHECKS, proofs)
         overall = prover.overall
         lambdas = lambda_range(read_path(logits, self.config), overall, self.config.lambda_reg)
-        table = heads_table(scores, overall, effects, proofs.tolerance, lambdas)
+        further = {**lambdas, **self._patterns()}
+        table = heads_table(scores, overall, effects, proofs.tolerance, further)
         with atomic_path(folder.path / "heads.parquet") as path:
             table.to_parquet(path, index=False)
         manifest = {  # what all else rests on stands first
@@ -215,6 +219,19 @@ class _Run:
             save_study(study, folder.path)
         folder.finish(manifest)
         return study
+
+    def _patterns(self) -> Mapping[str, NDArray[np.float64]]:
+        """Measure attention patterns if they are wanted; nothing where they cannot be read."""
+        model, unit = self.inputs.model, self.config.unit
+        if not self.config.patterns:
+            return {}
+        try:
+            with self._timed("attention patterns"):
+                show = self.inputs.show_progress
+                return attention_patterns(model, unit=unit, show_progress=show).by_name
+        except ModelError as error:
+            logger.warning("%s; the study goes on without", error)
+            return {}
 
     @contextmanager
     def _timed(self, what: str) -> Iterator[None]:

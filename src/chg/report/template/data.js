@@ -4,6 +4,8 @@ const [LAYERS, HEADS] = data.shape;
 const ROLES = Object.keys(data.roles);
 const UNDECIDED = "undecided";
 const SCORES = ["facilitation", "irrelevance", "interference"];
+// Scores of attention patterns, by their columns.
+const PATTERNS = { previous_token: "Previous token", duplicate_token: "Duplicate token", induction: "Induction" };
 const STAGES = { initial: "G0", retention: "G+", removal: "G\u2212" };
 const MAX_PINS = 6;
 
@@ -93,6 +95,18 @@ const views = {
   ),
   ablation: signedView("Ablation", "ablation_score"),
   estimate: signedView("Estimate", "estimate_score"),
+  ...Object.fromEntries(
+    Object.entries(PATTERNS).map(([name, label]) => [
+      name,
+      {
+        label,
+        tone: "var(--attention)",
+        seedless: true,
+        note: "share of attention, on repeated random tokens; the same for all seeds",
+        value: (head) => head[name],
+      },
+    ]),
+  ),
 };
 for (const [name, view] of Object.entries(views)) {
   if (heads.every((head) => (view.value(head, "all") ?? null) === null)) delete views[name];

@@ -35,7 +35,7 @@ function seedsSaying(head) {
 // Of a score over seeds; a single seed has none.
 function interval(head, score) {
   const [low, high] = [head[`${score}_low`], head[`${score}_high`]];
-  return low === null ? "" : `${number(low)} to ${number(high)}`;
+  return (low ?? null) === null ? "" : `${number(low)} to ${number(high)}`;
 }
 
 function standardError(head, of = "ablation") {
@@ -68,6 +68,8 @@ function showTooltip(head, x, y) {
   if (columns.retention)
     rows.push(row("at G+", signed(head.retention_score), ablationWords(head, "retention")));
   if (views.estimate) rows.push(row("estimate", signed(head.estimate_score), ""));
+  const pattern = PATTERNS[state.view];
+  if (pattern) rows.push(row(pattern.toLowerCase(), number(head[state.view]), "share of attention"));
   const shown = state.seed === "all" ? "" : `; gates of seed ${data.seeds[state.seed]}`;
   const tip = $("tooltip");
   tip.dataset.head = head.name;
@@ -175,6 +177,12 @@ function inspectorRows() {
   if (heads.some((head) => head.disagrees))
     rows.push(["disagreement", (head) => head.disagrees ? `ablation at ${head.disagrees}` : "none"]);
   if (views.estimate) rows.push(["estimate", (head) => signed(head.estimate_score)]);
+  for (const [name, label] of Object.entries(PATTERNS))
+    if (views[name])
+      rows.push([
+        label.toLowerCase(),
+        (head) => [number(head[name]), meter(head[name], null, null, views[name].tone)],
+      ]);
   if (heads[0].lambda_low !== undefined) rows.push(["role holds for |\u03bb|", lambdaRange]);
   if (data.path) rows.push(["facilitation by |\u03bb|", strengthStrip]);
   rows.push([stripLabels(), seedStrip]);

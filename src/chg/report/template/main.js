@@ -112,6 +112,7 @@ function followWidth() {
   });
 }
 
+$("patterns-reading").hidden = !Object.keys(PATTERNS).some((name) => views[name]);
 const linked = readAddress();
 followTheme();
 drawCounts();

@@ -152,7 +152,7 @@ function legend(view) {
   const [low, high] = rampWords(view);
   const notes = view.diverging
     ? ["nats per token; the same for all seeds", beyondScale(view)]
-    : [state.seed === "all" ? "mean over the seeds" : `seed ${data.seeds[state.seed]}`];
+    : [view.note ?? (state.seed === "all" ? "mean over the seeds" : `seed ${data.seeds[state.seed]}`)];
   const spans = notes.filter(Boolean).map((text) => element("span", {}, text));
   return [element("span", {}, low, bar, high), ...spans, ...(view === views.estimate ? [estimateNote()] : [])];
 }

@@ -55,6 +55,18 @@ const columns = {
     title: "Strengths of regularisation over which the role holds",
     value: (head) => head.lambda_high,
   },
+  ...Object.fromEntries(
+    Object.entries(PATTERNS).map(([name, label]) => [
+      name,
+      {
+        label,
+        title: "Share of attention, on repeated random tokens",
+        limit: `${label.toLowerCase()} attention`,
+        tone: "var(--attention)",
+        value: (head) => head[name],
+      },
+    ]),
+  ),
 };
 for (const [name, column] of Object.entries(columns)) {
   if (heads.every((head) => (column.value(head) ?? null) === null)) delete columns[name];
