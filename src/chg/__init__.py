@@ -69,6 +69,7 @@ _NAMES = {
         "classify_heads",
     ],
     "studies": ["Validation", "study", "validate"],
+    "task_rows": ["tasks"],
 }
 """Package -> the public names that it provides."""
 

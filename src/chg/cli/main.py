@@ -21,6 +21,7 @@ VERBS = {
     "ablate": "take heads out and measure what happens, one by one or one after another",
     "contrast": "fit gates that keep one behaviour and lose another",
     "analyze": "draw and rank: pictures, head_rankings.csv and summary_report.txt",
+    "tasks": "list the tasks that any model can be asked, or measure which it can do",
     "inspect": "print what there is to gate in a model, and check that gates work on it",
     "selftest": "check this installation on small models whose right answers are known",
     "demo": "a study of the built-in model, told in plain words",

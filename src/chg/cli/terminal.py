@@ -29,18 +29,22 @@ def require_gate_file_name(path: str) -> None:
         raise ConfigError(f"--out {path} must end in .pt or .safetensors")
 
 
-def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a small table; the first column is text, the others are figures."""
+def print_table(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, text: int = 1
+) -> None:
+    """Print a small table; so many columns from the left are text, the others are figures."""
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
+    console = Console()
     table = Table()
     for i, column in enumerate(columns):
-        table.add_column(column, justify="left" if i == 0 else "right")
+        # Folded, for what is cut ends in a letter that not every terminal has.
+        table.add_column(column, justify="left" if i < text else "right", overflow="fold")
     for row in rows:
-        table.add_row(*map(escape, row))
-    console = Console()
+        shown = (cell.encode(console.encoding, "replace").decode(console.encoding) for cell in row)
+        table.add_row(*map(escape, shown))
     console.print(title, style="bold", highlight=False)
     console.print(table)
 

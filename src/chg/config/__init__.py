@@ -36,10 +36,11 @@ from chg.config.data import (
     ReferenceData,
     RetainData,
     SharedData,
+    TaskCheck,
     TupleData,
 )
 from chg.config.fitting import ContrastConfig, FitConfig, OptimizerConfig
-from chg.config.model import MemoryConfig, ModelConfig
+from chg.config.model import MeasuredModel, MemoryConfig, ModelConfig
 from chg.config.study import CheckConfig, StudyConfig
 
 __all__ = [
@@ -64,6 +65,7 @@ __all__ = [
     "FitConfig",
     "ForgetData",
     "Head",
+    "MeasuredModel",
     "MemoryConfig",
     "Metric",
     "MetricWords",
@@ -77,6 +79,7 @@ __all__ = [
     "SharedData",
     "Stage",
     "StudyConfig",
+    "TaskCheck",
     "TupleData",
     "Unit",
     "head_label",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from chg.config.choices import Settings
+from chg.config.choices import DEFAULT_SEED, Settings, require_positive, require_seed
 from chg.errors import ConfigError
 
 DEFAULT_DATASET = "wikitext"
@@ -18,8 +18,8 @@ class DataConfig(Settings):
     """The rows, and their tokens that are scored."""
 
     dataset: str = DEFAULT_DATASET
-    """Hub name, local folder, a .jsonl .json .csv .parquet or .txt file, or builtin:icl,
-    builtin:instruction, builtin:aba, builtin:copy."""
+    """Hub name, local folder, a .jsonl .json .csv .parquet or .txt file, task:NAME (chg tasks lists
+    them), or builtin:icl, builtin:instruction, builtin:aba, builtin:copy."""
     dataset_config: str | None = None
     """Configuration of the dataset; wikitext takes wikitext-2-raw-v1 if none is given."""
     dataset_split: str = "train"
@@ -95,7 +95,7 @@ class RetainData(Settings):
     """The behaviour to keep."""
 
     retain_dataset: str | None = None
-    """Hub name, local folder or file, or builtin:...; wikitext if not given."""
+    """Hub name, local folder or file, task:... or builtin:...; wikitext if not given."""
     retain_dataset_config: str | None = None
     """Configuration of the dataset; wikitext takes wikitext-2-raw-v1 if none is given."""
     retain_dataset_split: str = "train"
@@ -113,7 +113,8 @@ class ForgetData(Settings):
     """The behaviour to lose."""
 
     forget_dataset: str | None = None
-    """Hub name, local folder or file, or builtin:... Must be given, unless --tuples_dataset is."""
+    """Hub name, local folder or file, task:... or builtin:... Must be given, unless
+    --tuples_dataset is."""
     forget_dataset_config: str | None = None
     """Configuration of the dataset."""
     forget_dataset_split: str = "train"
@@ -155,3 +156,20 @@ class SharedData(Settings):
     """Cut rows to this many tokens."""
     limit: int | None = None
     """Use at most this many rows (tuples) of either side, drawn with the seed; 0 is all."""
+
+
+@dataclass(frozen=True)
+class TaskCheck(Settings):
+    """The measurement of what a model can do."""
+
+    limit: int = 64
+    """Rows of each task, held-out ones."""
+    batch_size: int = 16
+    """Rows per forward pass at most."""
+    seed: int = DEFAULT_SEED
+    """Draws the rows."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_positive(limit=self.limit, batch_size=self.batch_size)
+        require_seed(self.seed)

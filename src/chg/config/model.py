@@ -50,3 +50,11 @@ class ModelConfig(Settings):
     """sdpa, eager, flash_attention_2 ...; the model's default if not given."""
     trust_remote_code: bool = False
     """Run model code that comes with the checkpoint. Only for authors you trust."""
+
+
+@dataclass(frozen=True)
+class MeasuredModel(ModelConfig):
+    """The model, where there may be none, and the way it is loaded."""
+
+    model: str = ""
+    """Hub name, local folder, or builtin:tiny; nothing is measured if not given."""

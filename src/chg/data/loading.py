@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from chg.data.memory import AnyRows, rows_and_settings
-from chg.data.rows import RawRows, open_in_memory, open_prompts, open_rows, split_held_out
+from chg.data.rows import (
+    RawRows,
+    draw,
+    open_in_memory,
+    open_prompts,
+    open_rows,
+    split_held_out,
+)
+from chg.data.task_split import TaskSplit
 from chg.data.tokens import TokenData, tokenize_pairs, tokenize_texts
 
 logger = logging.getLogger(__name__)
@@ -26,8 +35,8 @@ def load_data(
     """Load and tokenise rows.
 
     Args:
-        dataset: a name (hub, local path, `builtin:...`) or a full `DataConfig`; or rows in memory:
-            a list of dicts, a pandas DataFrame or a `datasets.Dataset`.
+        dataset: a name (hub, local path, `task:...`, `builtin:...`) or a full `DataConfig`; or rows
+            in memory: a list of dicts, a pandas DataFrame or a `datasets.Dataset`.
         tokenizer: a transformers tokenizer.
         name: the name that results give to rows in memory.
         config: configuration of the dataset, if it has several.
@@ -97,10 +106,19 @@ def tokenize_rows(raw: RawRows, tokenizer: Any) -> TokenData:
         logger.warning("%s: %d rows were cut to %d tokens", data.name, data.truncated, longest)
     if data.unscored:
         logger.info("%s: %d rows left out, nothing to score", data.name, data.unscored)
+    if data.unmatched:
+        logger.info(
+            "%s: %d rows left out, for which this tokenizer has no words or no counterfactual "
+            "prompt as long",
+            data.name,
+            data.unmatched,
+        )
     return data
 
 
 def _tokenize(raw: RawRows, tokenizer: Any) -> TokenData:
+    if raw.task is not None:
+        return _tokenize_task(raw, raw.task, tokenizer)
     config = raw.config
     columns = raw.columns
     if "text" in columns:
@@ -117,3 +135,23 @@ def _tokenize(raw: RawRows, tokenizer: Any) -> TokenData:
         foils=columns.get("foil"),
         name=raw.name,
     )
+
+
+def _tokenize_task(raw: RawRows, split: TaskSplit, tokenizer: Any) -> TokenData:
+    """Make the rows of a task; corrupted prompts and foils come with them whatever is measured."""
+    config = raw.config
+    made = split.rows(tokenizer)
+    drawn = [made[i] for i in draw(len(made), config.limit, split.seed)]
+    rows = [row for row in drawn if row is not None]
+    data = tokenize_pairs(
+        [(row.prompt, row.target) for row in rows],
+        tokenizer,
+        max_length=config.max_length,
+        separator="" if split.task.goes_on else config.separator,
+        chat_template=config.chat_template,
+        corrupted=[row.corrupted for row in rows],
+        foils=[row.foil for row in rows],
+        matched=True,
+        name=raw.name,
+    )
+    return replace(data, unmatched=data.unmatched + len(drawn) - len(rows))

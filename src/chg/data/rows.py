@@ -14,6 +14,7 @@ import numpy as np
 
 from chg.config import DataConfig
 from chg.data.sources import SplitNotFoundError, read_rows, resolve_split
+from chg.data.task_split import TaskSplit, is_task, open_task
 from chg.errors import DataError, reason
 from chg.files import read_text
 
@@ -37,6 +38,8 @@ class RawRows:
     config: DataConfig
     columns: Mapping[Column, Sequence[str]]
     """Plain text; or prompts, targets and, where they are read, corrupted prompts and foils."""
+    task: TaskSplit | None = None
+    """The split of a task, whose rows are made in words of the tokenizer, in place of `columns`."""
 
     def cut_to(self, max_length: int | None) -> RawRows:
         """The same rows, to be cut to this many tokens if that is less."""
@@ -51,6 +54,9 @@ def open_rows(config: DataConfig, seed: int) -> RawRows:
     Raises:
         DataError: the data cannot be loaded, lacks a column, or has nothing to score.
     """
+    if is_task(config):
+        task = open_task(config, seed)
+        return RawRows(dataset_name(config, task.split), config, {}, task)
     rows, split = resolve_split(config.dataset, config.resolved_config, config.dataset_split)
     return _chosen(rows, config, dataset_name(config, split), seed)
 
@@ -70,6 +76,10 @@ def open_held_out(config: DataConfig, *, rows: int, seed: int) -> RawRows | None
     Raises:
         DataError: the split lacks a column, or has nothing to score.
     """
+    if is_task(config):
+        if config.dataset_split.startswith("validation"):
+            return None
+        return open_rows(replace(config, dataset_split="validation", limit=rows), seed)
     held_out = read_validation(config)
     if held_out is None:
         return None
@@ -106,11 +116,13 @@ def with_column(config: DataConfig, column: Literal["corrupted", "foil"]) -> Dat
     setting = f"{column}_column"
     if getattr(config, setting) or config.text_column:
         return config
+    named: dict[str, Any] = {setting: column}
+    if is_task(config):
+        return replace(config, **named)
     rows, _ = resolve_split(config.dataset, config.resolved_config, config.dataset_split)
     paired = config.prompt_column or {"prompt", "target"} <= set(rows.column_names)
     if not paired or column not in rows.column_names:
         return config
-    named: dict[str, Any] = {setting: column}
     return replace(config, **named)
 
 

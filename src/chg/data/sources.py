@@ -27,6 +27,7 @@ FILE_FORMATS = {
     ".txt": "text",
 }
 BUILTIN_PREFIX = "builtin:"
+TASK_PREFIX = "task:"
 NO_ROWS = (b"null", b"NaN", b"Infinity", b"-Infinity")
 """Rows of JSON at which the library ends the process."""
 
@@ -53,9 +54,9 @@ def resolve_split(name: str, config: str | None, split: str) -> tuple[Dataset, s
 
 
 def is_local(name: str) -> bool:
-    """True of a built-in data set and of a path, false of a name on the hub."""
+    """True of what ships with chg and of a path, false of a name on the hub."""
     return (
-        name.startswith((BUILTIN_PREFIX, ".", "/", "~"))
+        name.startswith((BUILTIN_PREFIX, TASK_PREFIX, ".", "/", "~"))
         or Path(name).suffix in FILE_FORMATS
         or os.path.exists(name)  # of a name too long as well, where Path raises
     )
@@ -72,6 +73,8 @@ def read_rows(name: str, config: str | None, split: str) -> Dataset:
     Raises:
         DataError: with what was wrong and what is there instead.
     """
+    if name.startswith(TASK_PREFIX):
+        raise DataError(f"{name} has prompts and targets, not the columns of matched tuples")
     if name.startswith(BUILTIN_PREFIX):
         return _builtin(name.removeprefix(BUILTIN_PREFIX), config, split)
     path = Path(name)
@@ -159,15 +162,24 @@ def _builtin(name: str, config: str | None, split: str) -> Dataset:
 
     from chg.builtin import builtin_rows
 
-    base, _, slice_ = split.partition("[")
-    rows = Dataset.from_list(builtin_rows(name, config, base))
-    if not slice_:
-        return rows
-    return rows.select(_slice(slice_.rstrip("]"), len(rows), split))
+    rows = Dataset.from_list(builtin_rows(name, config, base_split(split)))
+    return rows.select(places_in(split, len(rows)))
 
 
-def _slice(text: str, total: int, split: str) -> range:
-    """`:100`, `5:10`, `:5%` as the datasets library means them."""
+def base_split(split: str) -> str:
+    """The split that a slice is of."""
+    return split.partition("[")[0]
+
+
+def places_in(split: str, total: int) -> range:
+    """Places of the rows of `train`, `train[:100]`, `train[5:10]` or `train[:5%]`, as the datasets
+    library means them.
+
+    Raises:
+        DataError: the slice is none.
+    """
+    _, sliced, rest = split.partition("[")
+    text = rest.rstrip("]") if sliced else ":"
 
     def bound(part: str, default: int) -> int:
         if not part:

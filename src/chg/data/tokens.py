@@ -46,6 +46,9 @@ class TokenData:
     """Rows that were longer than the limit and were cut."""
     unscored: int = 0
     """Rows left out because nothing in them is scored."""
+    unmatched: int = 0
+    """Rows of a task left out because the tokenizer lacks words of theirs, or has no counterfactual
+    prompt of as many tokens, or because target and foil begin with the same token."""
 
     def __repr__(self) -> str:
         return (
@@ -167,6 +170,7 @@ def tokenize_pairs(
     chat_template: bool = False,
     corrupted: Sequence[str] | None = None,
     foils: Sequence[str] | None = None,
+    matched: bool = False,
     name: str = "pairs",
 ) -> TokenData:
     """Tokenise (prompt, target) pairs; only the target's tokens are scored.
@@ -181,6 +185,8 @@ def tokenize_pairs(
             ablated ones (`reference_ids`).
         foils: wrong answers, which `logit_diff` holds targets against; a row is left out where its
             own is no other token than the target.
+        matched: leave out rows whose corrupted prompt has another number of tokens or whose foil
+            begins with the target's first token, and those with tokens unknown to the tokenizer.
         name: shown in messages and stored with results.
 
     Raises:
@@ -194,12 +200,35 @@ def tokenize_pairs(
     rows, truncated = rows_of(pairs)
     if corrupted is not None:
         references, _ = rows_of(zip(corrupted, targets, strict=True))
-        rows = _with_references(rows, references, name)
+        rows = _with_references(rows, references, None if matched else name)
     if foils is not None:
         answers, _ = rows_of(zip(prompts, foils, strict=True))
         rows = [_with_foil(*both) for both in zip(rows, answers, strict=True)]
-    scored = tuple(row for row in rows if row is not None)
-    return TokenData(scored, name, _pad_id(tokenizer), truncated, len(pairs) - len(scored))
+    scored = [row for row in rows if row is not None]
+    unscored = len(pairs) - len(scored)
+    if not matched:
+        return TokenData(tuple(scored), name, _pad_id(tokenizer), truncated, unscored)
+    unknown = getattr(tokenizer, "unk_token_id", None)
+    kept = [row for row in scored if _is_matched(row, unknown)]
+    unmatched = len(pairs) - len(kept)
+    if not kept:
+        raise DataError(
+            f"no row of {name} suits this tokenizer: it lacks words of theirs, or has no "
+            "counterfactual prompt of as many tokens (chg tasks --model says which tasks suit it)"
+        )
+    return TokenData(tuple(kept), name, _pad_id(tokenizer), truncated, unmatched=unmatched)
+
+
+def _is_matched(row: TokenRow, unknown: int | None) -> bool:
+    """Tell whether a row's counterfactual prompt is as long, its foil another token from the start,
+    and all of its tokens known."""
+    start = row.scored.index(True)
+    reference = row.reference_ids
+    as_long = reference is None or (
+        len(reference) == len(row.ids) and reference[start:] == row.ids[start:]
+    )
+    told_apart = row.foil is None or row.foil[0] == start
+    return as_long and told_apart and unknown not in (*row.ids, *(reference or ()))
 
 
 def _pair_rows(
@@ -235,9 +264,12 @@ def _pair_rows(
 
 
 def _with_references(
-    rows: list[TokenRow | None], references: list[TokenRow | None], name: str
+    rows: list[TokenRow | None], references: list[TokenRow | None], name: str | None
 ) -> list[TokenRow | None]:
-    """Join rows and the rows of their corrupted prompts; None where either has nothing to score."""
+    """Join rows and the rows of their corrupted prompts; None where either has nothing to score.
+
+    Under a name, it is said in how many rows the two are not aligned.
+    """
     joined: list[TokenRow | None] = []
     shifted = 0
     for row, reference in zip(rows, references, strict=True):
@@ -246,7 +278,7 @@ def _with_references(
             continue
         shifted += row.scored.index(True) != reference.scored.index(True)
         joined.append(replace(row, reference_ids=reference.ids))
-    if shifted:
+    if shifted and name is not None:
         logger.warning(
             "%s: in %d rows the target begins at another position after the corrupted prompt; "
             "heads stand in for each other position by position, from the left",
