@@ -16,7 +16,7 @@ INSTALL_OLDEST := $(OLDEST)/bin/$(PIP) -c constraints-oldest.txt
 # The tests that meet transformers; of those for every family, the ones that differ by release.
 OLDEST_TESTS := $(patsubst %,tests/%.py,test_readme ablation/test_ablate ablation/test_decoders \
 	cli/test_cli cli/test_inspect config/test_data data/test_batches data/test_loading \
-	data/test_tokens engine/test_log_probs engine/test_memory engine/test_patterns fitting/test_fit \
+	data/test_tokens engine/test_target_scores engine/test_memory engine/test_patterns fitting/test_fit \
 	gating/test_check gating/test_decoders gating/test_gate_wrapper gating/test_placement models/test_architectures \
 	models/test_unwrap results/test_ablation) \
 	-k "not finite_differences and not padding and not equals_a_loop and not readmes \

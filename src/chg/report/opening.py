@@ -97,4 +97,4 @@ def _spread(value: Any, percent: bool = False) -> str:
 
 
 def _number(value: float, percent: bool) -> str:
-    return f"{100 * value:.1f} %" if percent else f"{value:.3f}"
+    return f"{100 * value:.1f}&nbsp;%" if percent else f"{value:.3f}"
