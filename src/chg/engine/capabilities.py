@@ -1,7 +1,8 @@
 """Capabilities of a model: the ways in which its passes can start, found out once per model.
 
-A few tokens run under gates that fork in every layer, plainly and in parts. Where the two disagree,
-or the model cannot be run that way, the next simpler way is tried; plain passes are the last.
+A few tokens run under gates that fork in layers of every kind, plainly and in parts. Where the two
+disagree, or the model cannot be run that way, the next simpler way is tried; plain passes are the
+last.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from chg.engine.score_tree import TreeScorer
 from chg.engine.state import Outputs
 from chg.engine.target_scores import on_device_of, target_scores
 from chg.gating import AttachedGates
-from chg.models import HeadSites, find_head_sites, frozen, text_config
+from chg.models import HeadSite, HeadSites, find_head_sites, frozen, text_config
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +61,7 @@ def capabilities(model: nn.Module) -> Capabilities:
 
 
 def _find_out(model: nn.Module, sites: HeadSites) -> Capabilities:
-    """Compare partial with plain passes, on a few tokens and gates that fork in every layer."""
+    """Compare partial with plain passes, on a few tokens, forking in layers of every kind."""
     if not sites.layers:
         return Capabilities("whole")
     size = int(model.get_input_embeddings().weight.shape[0])  # type: ignore[operator]
@@ -110,17 +111,38 @@ def _max_shared_length(model: nn.Module, rows: list[TokenRow]) -> int:
 
 
 def _trial_gates(sites: HeadSites) -> Float[Tensor, "matrix layer head"]:
-    """Gates that leave the first matrix's path in every layer, once with all above closed."""
+    """Gates that leave the first's path in layers of every kind, once with all above closed."""
     generator = torch.Generator().manual_seed(0)
     first = torch.rand(sites.shape, generator=generator)
     trials = [first]
-    for site in sites:
+    for site in _of_every_kind(sites):
         other, closed = first.clone(), first.clone()
         other[site.layer] = torch.rand(sites.shape[1], generator=generator)
         closed[site.layer] = other[site.layer] / 2
         closed[site.layer + 1 :] = 0
         trials += [other, closed]
     return torch.stack(trials) * sites.existing()
+
+
+def _of_every_kind(sites: HeadSites) -> list[HeadSite]:
+    """Take the first, the middle and the last layer of every kind: deep models have few kinds."""
+    kinds: dict[object, list[HeadSite]] = {}
+    for site in sites:
+        modules = (sites.layers[site.layer], site.attention, site.projection)
+        kinds.setdefault(tuple(map(_kind, modules)), []).append(site)
+    chosen = {
+        alike[place].layer: alike[place]
+        for alike in kinds.values()
+        for place in (0, len(alike) // 2, -1)
+    }
+    return [chosen[layer] for layer in sorted(chosen)]
+
+
+def _kind(module: nn.Module) -> object:
+    """Class of a module, and all of its plain settings but its own number."""
+    plain = (bool, int, float, str, type(None))
+    settings = {k: v for k, v in vars(module).items() if isinstance(v, plain) and k != "layer_idx"}
+    return type(module), tuple(sorted(settings.items(), key=lambda setting: setting[0]))
 
 
 def _outputs(model: nn.Module, sites: HeadSites, batch: Batch) -> tuple[Outputs, bool]:
