@@ -14,7 +14,8 @@ from chg.data.rows import (
     with_column,
 )
 from chg.data.sources import is_local
-from chg.data.tokens import TokenData, TokenRow, require_token_data, tokenize_pairs, tokenize_texts
+from chg.data.tokenizing import tokenize_pairs, tokenize_texts
+from chg.data.tokens import TokenData, TokenRow, require_token_data
 from chg.data.tuples import (
     MatchedData,
     MatchedSplit,

@@ -17,7 +17,8 @@ from chg.data.rows import (
     split_held_out,
 )
 from chg.data.task_split import TaskSplit
-from chg.data.tokens import TokenData, tokenize_pairs, tokenize_texts
+from chg.data.tokenizing import tokenize_pairs, tokenize_texts
+from chg.data.tokens import TokenData
 
 logger = logging.getLogger(__name__)
 

@@ -19,7 +19,8 @@ from chg.config import DataConfig
 from chg.data.memory import AnyRows, rows_and_settings
 from chg.data.rows import dataset_name, draw, read_validation, split_held_out, strings
 from chg.data.sources import resolve_split
-from chg.data.tokens import TokenData, tokenize_pairs
+from chg.data.tokenizing import tokenize_pairs
+from chg.data.tokens import TokenData
 from chg.errors import DataError
 
 if TYPE_CHECKING:
