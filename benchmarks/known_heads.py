@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 import chg
-from chg.results import KNOWN_ABOVE, PATTERNS, in_family, separation
+from chg.results import KNOWN_ABOVE, PATTERNS, in_family, more_than_drawn, separation
 
 
 def main() -> None:
@@ -36,7 +36,8 @@ def main() -> None:
     if "induction" not in heads:
         parser.error(f"{options.run} has no attention patterns; give --model")
     table = Table(title=f"Heads known by their attention in {options.run}", title_justify="left")
-    for column in ("pattern", "heads", "facilitate", "others do", "score", "AUROC, 95 % interval"):
+    columns = ("pattern", "heads", "facilitate", "others do", "p", "score", "AUROC, 95 % interval")
+    for column in columns:
         table.add_column(column)
     for pattern in PATTERNS:
         for row in rows_of(pattern, heads[heads[pattern].notna()]):
@@ -57,10 +58,11 @@ def heads_of(run: Path) -> pd.DataFrame:
 def rows_of(pattern: str, heads: pd.DataFrame) -> list[tuple[str, ...]]:
     """Rows of the table for one pattern."""
     known = heads[pattern].to_numpy() > KNOWN_ABOVE
-    counts = ["", ""]
+    counts = ["", "", ""]
     if "role" in heads:
         facilitates = in_family(heads["role"].to_numpy(str), "facilitation")
-        counts = [f"{facilitates[one].sum()} of {one.sum()}" for one in (known, ~known)]
+        both = [(int(facilitates[one].sum()), int(one.sum())) for one in (known, ~known)]
+        counts = [*(f"{some} of {all_}" for some, all_ in both), f"{more_than_drawn(*both):.2g}"]
     scores = {"ablation": -heads["ablation_score"].to_numpy()}
     if "facilitation_mean" in heads:
         scores = {"facilitation": heads["facilitation_mean"].to_numpy(), **scores}

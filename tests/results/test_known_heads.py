@@ -9,9 +9,10 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import fisher_exact
 
 from chg.results.intervals import auroc_interval
-from chg.results.known_heads import known_heads, separation
+from chg.results.known_heads import known_heads, more_than_drawn, separation
 
 Draw = Callable[[np.random.Generator, int], np.ndarray]
 
@@ -39,7 +40,8 @@ def test_a_group_beside_all_other_heads() -> None:
     assert group.facilitation.auroc == 1
     assert group.ablation.auroc == 0, "ablating them helps"
     assert group.sentence == (
-        "Heads with induction attention above 0.4: 3 of 4 facilitate, of the other heads 1 of 8; "
+        "Heads with induction attention above 0.4: 3 of 4 facilitate, of the other heads 1 of 8 "
+        "(p = 0.067, Fisher's exact test); "
         f"AUROC of facilitation 1.00 (95 % interval {group.facilitation.low:.2f} to 1.00), of "
         f"individual ablation 0.00 (95 % interval 0.00 to {group.ablation.high:.2f})."
     )
@@ -118,3 +120,10 @@ def test_the_interval_holds_the_truth(inside: Draw, outside: Draw, size: int) ->
         found = separation(scores, np.arange(270) < size)
         held.append(found.low <= truth <= found.high)
     assert np.mean(held) > 0.92
+
+
+def test_a_group_is_held_against_blind_draws() -> None:
+    table = [[6, 69], [2, 193]]
+    expected = fisher_exact(table, alternative="greater").pvalue
+    assert more_than_drawn((6, 8), (69, 262)) == pytest.approx(expected)
+    assert more_than_drawn((0, 8), (69, 262)) == 1

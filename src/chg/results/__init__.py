@@ -16,7 +16,7 @@ from chg.results.convergence import Convergence, FitMotion, read_convergence
 from chg.results.disagreement import nothing_below
 from chg.results.heads_table import heads_table, lambda_range
 from chg.results.intervals import SIGNIFICANT, p_values, q_values, t_quantile
-from chg.results.known_heads import KNOWN_ABOVE, KnownHeads, Separation, separation
+from chg.results.known_heads import KNOWN_ABOVE, KnownHeads, Separation, more_than_drawn, separation
 from chg.results.patterns import PATTERNS, AttentionPatterns
 from chg.results.provenance import git_commit, origin, package_versions
 from chg.results.redundancy import MOST_PAIRS, RedundantPair, propose_pairs
@@ -85,6 +85,7 @@ __all__ = [
     "in_family",
     "lambda_range",
     "mean_and_spread",
+    "more_than_drawn",
     "nothing_below",
     "origin",
     "p_values",

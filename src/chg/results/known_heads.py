@@ -58,12 +58,20 @@ class KnownHeads:
     """Separation by what ablating a head alone costs."""
 
     @property
+    def p_value(self) -> float:
+        """Chance that as many of a group drawn blindly facilitate (Fisher's exact test)."""
+        return more_than_drawn(
+            (self.facilitating, len(self.heads)), (self.others_facilitating, self.others)
+        )
+
+    @property
     def sentence(self) -> str:
         """Say how many facilitate, and how well either score finds the group."""
         return (
             f"Heads with {PATTERN_NAMES[self.pattern]} attention above {KNOWN_ABOVE}: "
             f"{self.facilitating} of {len(self.heads)} facilitate, of the other heads "
-            f"{self.others_facilitating} of {self.others}; AUROC of facilitation "
+            f"{self.others_facilitating} of {self.others} (p = {self.p_value:.2g}, Fisher's exact "
+            "test); AUROC of facilitation "
             f"{self.facilitation}, of individual ablation {self.ablation}."
         )
 
@@ -95,6 +103,19 @@ def known_heads(table: pd.DataFrame) -> tuple[KnownHeads, ...]:
             )
         )
     return tuple(groups)
+
+
+def more_than_drawn(group: tuple[int, int], others: tuple[int, int]) -> float:
+    """Compute the p value of more in a group than in the others, by Fisher's exact test.
+
+    Args:
+        group: number of its heads that facilitate, and of all of them.
+        others: the same of the others.
+    """
+    from scipy.stats import hypergeom
+
+    facilitating, heads = (sum(both) for both in zip(group, others, strict=True))
+    return float(hypergeom.sf(group[0] - 1, heads, facilitating, group[1]))
 
 
 def separation(scores: NDArray[np.float64], known: NDArray[np.bool_]) -> Separation:
