@@ -242,9 +242,11 @@ def test_nan_keeps_the_last_good_gates(
 
     real, calls = Engine.measure, []
 
-    def broken(engine: Engine, gates: torch.Tensor, batch: object) -> torch.Tensor:
+    def broken(
+        engine: Engine, gates: torch.Tensor, batch: object, *targets: object
+    ) -> torch.Tensor:
         calls.append(1)
-        value = real(engine, gates, batch)  # type: ignore[arg-type]
+        value = real(engine, gates, batch, *targets)  # type: ignore[arg-type]
         return value * float("nan") if len(calls) == 3 else value
 
     monkeypatch.setattr(Engine, "measure", broken)

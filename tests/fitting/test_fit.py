@@ -13,7 +13,7 @@ from torch import Tensor
 from chg import HeadGates, fit_gates
 from chg.config.fitting import FitConfig
 from chg.data import Batch
-from chg.engine import Engine, open_engine
+from chg.engine import Engine, Targets, open_engine
 from chg.errors import ConfigError, DivergedError, MemoryRunsOutError
 from chg.fitting.losses import contrast_objective, gate_regularizer, metric_loss
 from chg.fitting.optimizer import GateOptimizer, Update, starting_logits
@@ -239,11 +239,11 @@ def test_memory_that_runs_out_halves_the_rows_and_changes_no_gradient(
 
     real = Engine.measure
 
-    def small_memory(engine: Engine, gates: Tensor, batch: Batch) -> Tensor:
+    def small_memory(engine: Engine, gates: Tensor, batch: Batch, *targets: Targets) -> Tensor:
         sizes.append(len(batch))
         if len(batch) > 1:
             raise torch.OutOfMemoryError("device out of memory")
-        return real(engine, gates, batch)
+        return real(engine, gates, batch, *targets)
 
     monkeypatch.setattr(Engine, "measure", small_memory)
     got = fit_gates(model, data, max_steps=4, show_progress=False)

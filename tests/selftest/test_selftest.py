@@ -124,8 +124,8 @@ def test_a_gradient_that_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
 
     real = Engine.measure
 
-    def cut(engine: Engine, gates: Tensor, batch: Any) -> Tensor:
-        return real(engine, torch.cat([gates[:, :1].detach(), gates[:, 1:]], 1), batch)
+    def cut(engine: Engine, gates: Tensor, batch: Any, *targets: Any) -> Tensor:
+        return real(engine, torch.cat([gates[:, :1].detach(), gates[:, 1:]], 1), batch, *targets)
 
     monkeypatch.setattr(Engine, "measure", cut)
     assert list(failing(monkeypatch, "gradient")) == ["gradient = finite differences"]
