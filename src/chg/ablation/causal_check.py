@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -157,8 +157,7 @@ def _by_falling_score(scores: NDArray[np.float64]) -> list[Head]:
 
 def _mean(scores: list[SequenceScores]) -> SequenceScores:
     """Average the scores of the same rows under several gate matrices."""
-    sums = np.mean([score.sums for score in scores], axis=0)
-    return SequenceScores(sums, scores[0].correct, scores[0].counts)
+    return replace(scores[0], metric_sums=np.mean([score.sums for score in scores], axis=0))
 
 
 def _read(curve: _Measured, tolerance: float | None) -> CausalCurve:

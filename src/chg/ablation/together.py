@@ -6,6 +6,7 @@ All other heads are open, so that the figures are those of a model without these
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -97,8 +98,8 @@ def close_pairs(
 
 
 def _sum(one: SequenceScores, other: SequenceScores) -> SequenceScores:
-    """Add log-probabilities row by row; only differences of such sums mean anything."""
-    return SequenceScores(one.sums + other.sums, one.correct, one.counts)
+    """Add the metric row by row; only differences of such sums mean anything."""
+    return replace(one, metric_sums=one.sums + other.sums)
 
 
 def _one_sided(

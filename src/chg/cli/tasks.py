@@ -10,7 +10,7 @@ from chg.cli.terminal import Output, print_table
 from chg.config import DataConfig, MeasuredModel, TaskCheck
 from chg.data import TokenData, open_rows, tokenize_rows
 from chg.errors import DataError
-from chg.task_rows import Task, tasks
+from chg.task_rows import INSTRUCTION, Task, tasks
 
 EXAMPLES = """\
   chg tasks
@@ -21,7 +21,6 @@ LONGEST_PROMPT = 60
 """Letters of an example's end that are shown."""
 MOST_FORMS = 4
 """Configurations that are all named; of more, a range and the last."""
-INSTRUCTION = "instruction"
 
 
 @dataclass(frozen=True)
