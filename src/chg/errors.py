@@ -6,8 +6,9 @@ The command line turns a `ChgError` into one line on stderr and exit code 2; Pyt
 
 from __future__ import annotations
 
+import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 LONGEST_VALUE = 80
@@ -17,6 +18,12 @@ LONGEST_PATH = 300
 LONGEST_MESSAGE = 800
 
 _VALUE = re.compile(r"(?<!\w)'[^']*'(?!\w)|(?<!\w)\"[^\"]*\"(?!\w)|\S+")
+
+
+def perhaps(value: object, choices: Iterable[str]) -> str:
+    """Name the choice that is nearest to a wrong one, in brackets; empty where none is near."""
+    near = difflib.get_close_matches(str(value), list(choices), n=1, cutoff=0.4)
+    return f" (perhaps you meant {near[0]})" if near else ""
 
 
 def one_line(message: object) -> str:

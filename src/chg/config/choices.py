@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import numbers
 import os
 import types
 from dataclasses import dataclass
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from chg.errors import ConfigError
+from chg.errors import ConfigError, perhaps
 
 Head = tuple[int, int]
 """Layer and head, both from 0."""
@@ -159,9 +158,7 @@ def _expected(value: object, hint: Any) -> str:
     parts = (hint,) if get_origin(hint) is Literal else get_args(hint) or (hint,)
     choices = [choice for part in parts if get_origin(part) is Literal for choice in get_args(part)]
     if choices:
-        near = difflib.get_close_matches(str(value), choices, n=1, cutoff=0.4)
-        meant = f" (perhaps you meant {near[0]})" if near else ""
-        return f"must be one of {', '.join(choices)}{meant}"
+        return f"must be one of {', '.join(choices)}{perhaps(value, choices)}"
     return f"must be {' or '.join(_KINDS[part] for part in parts)}"
 
 

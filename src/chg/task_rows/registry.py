@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable
+from collections.abc import Collection
 
-from chg.errors import DataError
+from chg.errors import DataError, perhaps
 from chg.task_rows.agreement import agreement_row
 from chg.task_rows.greater_than import greater_than_row
 from chg.task_rows.induction import induction_row
@@ -89,9 +88,6 @@ def find_task(name: str, config: str | None, split: str) -> Task:
     return task
 
 
-def _nearest(name: str, choices: Iterable[str]) -> str:
+def _nearest(name: str, choices: Collection[str]) -> str:
     """The second half of a sentence about a name that is none: the nearest, and all there are."""
-    choices = list(choices)
-    near = difflib.get_close_matches(name, choices, n=1, cutoff=0.4)
-    meant = f" (perhaps you meant {near[0]})" if near else ""
-    return f"{meant}; choose one of {', '.join(choices)}"
+    return f"{perhaps(name, choices)}; choose one of {', '.join(choices)}"
