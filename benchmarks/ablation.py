@@ -40,6 +40,8 @@ from chg.models.loading import load_model
 from chg.models.modes import matmul_dtype
 
 TIMED_MATRICES = 3
+COUNTS = {"few_shot": 16, "ragged": 16, "short": 24}
+"""Kind of rows that share something, or fill passes together -> how many there are."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,9 @@ JOBS = (
     Job("individual, dense", "dense", at_least={"gpt2": 1.6, "llama": 1.6}),
     Job("individual, few-shot prefix", "few_shot", at_least={"gpt2": 8, "llama": 8}),
     Job("individual, ragged", "ragged", at_least={"gpt2": 8, "llama": 8}),
+    Job("individual, short prompts", "short"),
+    Job("40 scattered heads, short prompts", "short", "scattered"),
+    Job("8 matrices that share nothing, short prompts", "short", "unshared"),
     Job("sequential forward, target", "target", "forward", at_least={"gpt2": 3, "llama": 3}),
     Job("sequential random, target", "target", "random", at_least={"gpt2": 3, "llama": 3}),
     Job("sequential backward, target", "target", "backward", at_least={"gpt2": 12, "llama": 12}),
@@ -73,10 +78,8 @@ JOBS = (
 
 def measure(model: nn.Module, shape: str, job: Job, options: argparse.Namespace) -> list[str]:
     """One line: seconds of the whole job on both sides, their ratio, the largest error."""
-    shared = job.rows in ("few_shot", "ragged")
-    count = options.rows
-    if shared and not options.quick:
-        count = 16
+    shared = job.rows in COUNTS
+    count = options.rows if options.quick else COUNTS.get(job.rows, options.rows)
     data = make_rows(job.rows, count, model.config.vocab_size)  # type: ignore[union-attr, arg-type]
     timed = data if shared else TokenData(data.rows[: options.timed_rows], data.name, 0)
     matrices = make_matrices(job.order, *gate_shape(model))
@@ -193,6 +196,7 @@ def main() -> None:
     """Print the tables."""
     parser = common_options(__doc__.split("\n")[0], rows=8, rounds=1)
     parser.add_argument("--timed_rows", type=int, default=1, help="rows that chg is timed on")
+    parser.add_argument("--only", help="jobs with this in their name")
     parser.add_argument("--every_head", action="store_true", help="check the error on every matrix")
     parser.add_argument("--peers", action="store_true", help="other tools, where installed (gpt2)")
     options = parser.parse_args()
@@ -209,6 +213,8 @@ def main() -> None:
         for column in ("job", "plain loop", "chg", "ratio", "aim", "largest error, nats"):
             table.add_column(column, justify="left" if column == "job" else "right")
         for job in JOBS:
+            if options.only and options.only not in job.name:
+                continue
             table.add_row(*measure(model, shape, job, options))
         console.print(table)
         if options.peers and shape == "gpt2":

@@ -139,8 +139,8 @@ def redundancy(studies: int) -> None:
         rows += _pairs_of_noise(task, model, data, SEEDS, studies)
     show("Redundancy of independent random gates", PAIRS_OF_NOISE, rows)
     found = chg.study(
-        redundant_model(), copy_rows(128), held_out=copy_rows(48, 9), seeds=6, max_steps=100,
-        check_seeds=0, show_progress=False,
+        redundant_model(), copy_rows(128), held_out=copy_rows(48, 9), seeds=6, check_seeds=0,
+        show_progress=False,
     )  # fmt: skip
     show(
         f"Planted duplicates {DUPLICATES}",
@@ -239,8 +239,7 @@ def _planted(seed: int) -> Study:
 
 def _study(model: Any, data: TokenData, seed: int) -> Study:
     found: Study = chg.study(
-        model, data, seeds=3, seed=seed, max_steps=150, eval_rows=64, check_seeds=0,
-        show_progress=False,
+        model, data, seeds=3, seed=seed, eval_rows=64, check_seeds=0, show_progress=False,
     )  # fmt: skip
     return found
 
@@ -264,9 +263,7 @@ def builtin(_studies: int) -> None:
     for task in TASKS:
         data = chg.load_data(f"builtin:{task}", tokenizer)
         held_out = chg.load_data(f"builtin:{task}", tokenizer, split="validation")
-        found = chg.study(
-            model, data, held_out=held_out, seeds=3, max_steps=200, show_progress=False
-        )
+        found = chg.study(model, data, held_out=held_out, seeds=3, show_progress=False)
         table = found.heads
         lost = table[(table.ablation_q < SIGNIFICANT) & (table.ablation_score < -0.1)]
         hidden = lost[(lost.role == "irrelevant") & (lost.disagrees == "")]

@@ -23,6 +23,10 @@ from chg.models.modes import frozen
 LENGTH = 128
 SCORED = 16
 """Last tokens of a row that are scored, where not all are."""
+SCORED_OF = {"dense": LENGTH, "few_shot": 4, "ragged": SCORED // 2, "short": 1}
+"""kind of rows -> another number of them"""
+SCATTERED, UNSHARED = 40, 8
+"""Matrices of lists that share little, and nothing."""
 
 
 def _llama(layers: int, heads: int, groups: int, width: int, mlp: int, tokens: int) -> LlamaConfig:
@@ -39,10 +43,11 @@ def _llama(layers: int, heads: int, groups: int, width: int, mlp: int, tokens: i
 SHAPES: dict[str, Callable[[], PretrainedConfig]] = {
     "gpt2": GPT2Config,
     "llama": partial(_llama, 12, 12, 4, 768, 2048, 32_000),
+    "smollm2": partial(_llama, 30, 9, 3, 576, 1536, 49_152),
     "llama-1b": partial(_llama, 16, 32, 8, 2048, 8192, 128_256),
     "llama-8b": partial(_llama, 32, 32, 8, 4096, 14_336, 128_256),
 }
-"""name -> shape; the last two are for a GPU"""
+"""name -> shape; smollm2 is that of SmolLM2-135M, the last two are for a GPU"""
 
 
 def options(purpose: str, *, rows: int, rounds: int) -> argparse.ArgumentParser:
@@ -76,7 +81,8 @@ def make_rows(kind: str, count: int, vocabulary: int) -> TokenData:
     """Rows of random tokens.
 
     target: the last 16 of 128 scored; dense: all; few_shot: the first 96 of 128 common to all, the
-    last 4 scored; ragged: 16 scored at the end of 16 to 126 tokens, 62 on average.
+    last 4 scored; ragged: 16 scored at the end of 16 to 126 tokens, 62 on average; short: the last
+    of 17 tokens scored, as in most tasks.
     """
     generator = torch.Generator().manual_seed(1)
 
@@ -87,23 +93,30 @@ def make_rows(kind: str, count: int, vocabulary: int) -> TokenData:
     spread = [16, 22, 28, 34, 40, 46, 50, 54, 58, 62, 70, 78, 86, 98, 124, 126]
     rows = []
     for i in range(count):
-        length = spread[(i * 7 + 15) % 16] if kind == "ragged" else LENGTH
-        scored = {"target": SCORED, "dense": LENGTH, "few_shot": 4, "ragged": SCORED // 2}[kind]
+        length = {"ragged": spread[(i * 7 + 15) % 16], "short": 17}.get(kind, LENGTH)
+        scored = SCORED_OF.get(kind, SCORED)
         ids = common + draw(32) if kind == "few_shot" else draw(length)
         rows.append(TokenRow(tuple(ids), tuple(0 < j >= length - scored for j in range(length))))
     return TokenData(tuple(rows), kind, 0)
 
 
 def make_matrices(order: str, layers: int, heads: int) -> list[Tensor]:
-    """The gate matrices of an ablation, the baseline first."""
+    """The gate matrices of an ablation, the baseline first.
+
+    scattered: some heads, each alone; unshared: matrices that differ from the first layer on.
+    """
+    generator = torch.Generator().manual_seed(2)
+    if order == "unshared":
+        return [torch.rand(layers, heads, generator=generator) for _ in range(UNSHARED)]
     places = list(range(layers * heads))
     if order == "backward":
         places.reverse()
-    if order == "random":
-        places = torch.randperm(len(places), generator=torch.Generator().manual_seed(2)).tolist()
+    if order in ("random", "scattered"):
+        places = torch.randperm(len(places), generator=generator).tolist()
+    alone = order in ("individual", "scattered")
     matrices = [torch.ones(layers, heads)]
-    for place in places:
-        closed = torch.ones(layers, heads) if order == "individual" else matrices[-1].clone()
+    for place in places[:SCATTERED] if order == "scattered" else places:
+        closed = torch.ones(layers, heads) if alone else matrices[-1].clone()
         closed.view(-1)[place] = 0
         matrices.append(closed)
     return matrices

@@ -47,13 +47,14 @@ def test_about_zero_needs_a_tolerance() -> None:
 
 
 @pytest.mark.parametrize("shape", [(4, 8), (12, 12), (30, 9), (32, 32)])
-def test_a_check_costs_no_more_than_ablating_every_head(shape: tuple[int, int]) -> None:
+def test_a_check_costs_no_more_than_half_of_ablating_every_head(shape: tuple[int, int]) -> None:
     exists = torch.ones(shape, dtype=torch.bool)
     seeds, points = affordable(exists, 3, 12)
     ablation = sum(shape[0] - layer for layer in range(shape[0]) for _ in range(shape[1]))
-    assert 3 * 2 * seeds * points * shape[0] <= ablation
-    assert points >= 3
     assert seeds >= 1
+    assert points >= 3
+    assert 3 * 2 * seeds * points * shape[0] <= ablation / 2 or (seeds, points) == (1, 3)
+    assert 3 * 2 * seeds * points * shape[0] <= ablation
 
 
 def test_the_judged_step_takes_the_place_of_its_neighbour() -> None:

@@ -37,10 +37,10 @@ def test_ablation_at_retention_is_compared_with_the_first_seed() -> None:
     scores = np.full(ROLES.shape, 0.0)
     at_plus = np.array([[0.5, -0.5, 0.0, 0.3], [0.0] * 4])
     errors = np.full(ROLES.shape, 0.01)
-    effects = Effects(scores, errors, scores, 128, at_plus, errors)
+    effects = Effects(scores, errors, scores, 128, at_plus, errors, 64)
     found = disagreements(ROLES, ROLES, effects, None)
     assert found[0].tolist() == ["G+", "", "", "G+"]
-    both = Effects(at_plus, errors, scores, 128, at_plus, errors)
+    both = Effects(at_plus, errors, scores, 128, at_plus, errors, 64)
     assert disagreements(ROLES, ROLES, both, None)[0].tolist() == [
         "G = 1 and G+", "", "", "G = 1 and G+",
     ]  # fmt: skip

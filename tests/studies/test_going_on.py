@@ -160,15 +160,14 @@ def test_what_is_there_is_not_fitted_again(
 def test_g0_stays_when_updates_go_beyond_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("chg.studies.fits.INITIAL_UPDATES", 5)
-    planted(tmp_path / "run")
+    planted(tmp_path / "run", initial_steps=5)
     ran: list[str] = []
     run = Wave._run
     monkeypatch.setattr(Wave, "_run", lambda self: (ran.append(self.phase.name), run(self))[1])
-    found = planted(tmp_path / "run", resume=True, max_steps=15)
+    found = planted(tmp_path / "run", resume=True, initial_steps=5, max_steps=15)
     assert ran == ["pushed"]
     assert found.metrics_of("initial").step.max() == 5
-    planted(tmp_path / "whole", max_steps=15)
+    planted(tmp_path / "whole", initial_steps=5, max_steps=15)
     assert_same(tmp_path / "run", tmp_path / "whole")
 
 
@@ -195,3 +194,13 @@ def test_settings_that_an_old_study_does_not_know_are_at_their_defaults(
     with pytest.raises(ConfigError, match="metric 'logprob' there, 'kl' now"):
         planted(tmp_path / "run", resume=True, max_steps=12, metric="kl")
     assert planted(tmp_path / "run", resume=True, max_steps=12).metric == "logprob"
+
+
+def test_a_study_from_before_recipes_cannot_go_on(finished: Path, tmp_path: Path) -> None:
+    """Its fits had other step sizes."""
+    shutil.copytree(finished, tmp_path / "run")
+    manifest = json.loads((tmp_path / "run/manifest.json").read_text(encoding="utf-8"))
+    del manifest["configuration"]["recipe"], manifest["configuration"]["initial_steps"]
+    (tmp_path / "run/manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    with pytest.raises(ConfigError, match="recipe 'of an older version' there, 'standard' now"):
+        planted(tmp_path / "run", resume=True, max_steps=12)

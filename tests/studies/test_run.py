@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 import chg
-from chg import Study, study, validate
+from chg import Study, StudyConfig, study, validate
 from chg.config.fitting import FitConfig
 from chg.engine.engine import open_engine
 from chg.errors import ChgError, ConfigError, OutputError, ResultsError
@@ -34,7 +34,6 @@ from chg.selftest.planted import (
     planted_model,
     redundant_model,
 )
-from chg.studies.fits import FALL
 from chg.studies.folder import StudyFolder
 from support.rows import ragged_data
 from support.tiny_models import make_model
@@ -46,11 +45,12 @@ def test_a_fit_of_a_study_is_the_fit_alone() -> None:
     """Bit for bit on a CPU: same start, same rows, with the study's own step sizes."""
     model, data = planted_model(), copy_rows(64)
     found = study(model, data, held_out=copy_rows(16, 5), early_stop=False, **SMALL)
-    config = FitConfig(batch_size=16)
+    study_config = StudyConfig()
+    config = FitConfig(batch_size=study_config.batch_size)
     for k, seed in enumerate(found.seeds):
         start = starting_logits(FitConfig(seed=seed), (2, 4))
         with open_engine(model) as engine:
-            options = OptimizerOptions(schedule=Schedule(0.0125, fall=FALL))
+            options = OptimizerOptions(schedule=Schedule(study_config.lr, fall=study_config.given.fall))
             alone = GateOptimizer(engine, start, config, options)
             rows = update_batches(data, config, 60)
             alone.run(rows, 60, metric_loss(engine, data.pad_id), lambda _: None)

@@ -124,7 +124,7 @@ def _heads(
     scores = np.where(exists, scores, np.nan)
     errors = 0.003 + 0.1 * np.abs(scores)
     estimate = scores * random.normal(1, 0.2, truth.shape)
-    effects = Effects(scores, errors, estimate, 128, 0.9 * scores, errors)
+    effects = Effects(scores, errors, estimate, 128, 0.9 * scores, errors, 64)
     lambdas = {}
     if path:
         high = random.choice([0.1, 0.2, 0.5], truth.shape)

@@ -27,6 +27,10 @@ from chg.results import ROLE_OF, SCORES, CausalCurve, StudyScores, in_family
 EXPECTED = dict(zip(SCORES, ("negative", "zero", "positive"), strict=True))
 FEWEST_POINTS = 3
 """Steps of a curve at least: one head, as many as have the role, all."""
+ENOUGH_POINTS = 5
+"""Steps of a curve that go before another seed."""
+SHARE_OF_ABLATION = 0.5
+"""Share of what ablating every head costs that a check may cost."""
 
 
 def causal_check(
@@ -43,7 +47,7 @@ def causal_check(
         evaluate: scores held-out rows under gate matrices.
         scores: G+, scores and roles of a study.
         seeds: seeds that are checked, from the first on; fewer where the check would cost more
-            than ablating every head.
+            than half of ablating every head.
         points: steps of a curve at most; fewer for the same reason.
         tolerance: nats per token within which a difference counts as about zero; None where nothing
             sets it.
@@ -59,7 +63,7 @@ def causal_check(
 
 
 def affordable(exists: Bool[Tensor, "layer head"], seeds: int, points: int) -> tuple[int, int]:
-    """Lower the seeds and the points of a check to what ablating every head costs.
+    """Lower the seeds and the points of a check to half of what ablating every head costs.
 
     Ablating a head of layer `l` runs the layers from `l` on; a step of a curve runs all of them,
     twice.
@@ -68,9 +72,10 @@ def affordable(exists: Bool[Tensor, "layer head"], seeds: int, points: int) -> t
         The seeds and the points; at least one seed and `FEWEST_POINTS`.
     """
     layers = len(exists)
-    passes = float((exists.sum(1) * torch.arange(layers, 0, -1)).sum()) / layers
+    ablation = float((exists.sum(1) * torch.arange(layers, 0, -1)).sum()) / layers
+    passes = SHARE_OF_ABLATION * ablation
     per_point = 2 * len(SCORES)
-    seeds = max(1, min(seeds, int(passes / (per_point * FEWEST_POINTS))))
+    seeds = max(1, min(seeds, int(passes / (per_point * min(points, ENOUGH_POINTS)))))
     return seeds, max(FEWEST_POINTS, min(points, int(passes / (per_point * seeds))))
 
 

@@ -18,8 +18,6 @@ EXAMPLES = """\
   chg demo
   chg demo --output_dir my_demo --dataset builtin:instruction"""
 
-SEEDS = 5
-UPDATES = 300
 EVALUATION_ROWS = 128
 
 
@@ -58,9 +56,7 @@ def run(command: Command) -> None:
         output=StudyOutput(out=str(folder)),
         model=ModelConfig(model="builtin:tiny"),
         data=DataConfig(dataset=settings.dataset),
-        study=StudyConfig(
-            seeds=SEEDS, max_steps=UPDATES, seed=settings.seed, eval_rows=EVALUATION_ROWS
-        ),
+        study=StudyConfig(seed=settings.seed, eval_rows=EVALUATION_ROWS),
     )
     opened = called.open()
     model, tokenizer = load_checked_model(called.model)
@@ -68,8 +64,8 @@ def run(command: Command) -> None:
     example = _example(inputs.held_out)
     say(f"The built-in model: {_size(model)}. The task, {settings.dataset}: {example}")
     say(
-        f"Fitting gates from {SEEDS} starting points: freely (G0), pushed open (G+) and pushed "
-        "closed (G-); then ablating every head, and checking what the fits say ..."
+        f"Fitting gates from {called.study.seeds} starting points: freely (G0), pushed open (G+) "
+        "and pushed closed (G-); then ablating every head, and checking what the fits say ..."
     )
     finished = study(
         model,

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 import yaml
 
+from chg.config import RECIPES
 from chg.errors import ConfigError, reason
 from chg.files import read_text
 
@@ -58,6 +59,7 @@ def parse_command(
             return tyro.cli(
                 command,
                 args=arguments,
+                default=_at_recipe(command, arguments),
                 prog=f"chg {verb}",
                 description=f"{doc}\n\nExamples:\n{examples.rstrip()}\n",
                 use_underscores=True,
@@ -93,16 +95,28 @@ def print_completion(commands: Mapping[str, type], shell: str) -> None:
         )
 
 
+def _at_recipe(command: type[Command], arguments: Sequence[str]) -> Command:
+    """The command at its defaults, those of the recipe that it is asked to follow."""
+    defaults, recipe = command(), value_of(arguments, "--recipe")
+    if recipe not in RECIPES:
+        return defaults  # a wrong one is refused when it is parsed
+    sections = {
+        field.name: type(section)(recipe=recipe)
+        for field in dataclasses.fields(command)  # type: ignore[arg-type]
+        if hasattr(section := getattr(defaults, field.name), "recipe")
+    }
+    return dataclasses.replace(defaults, **sections)  # type: ignore[type-var]
+
+
 def value_of(arguments: Sequence[str], flag: str) -> str | None:
-    """Value that a flag has on a command line, before it is parsed; None where it is not given."""
-    for i, argument in enumerate(arguments):
+    """Value that a flag has on a command line, before it is parsed: the last that it is given,
+    None where it is not."""
+    found = None
+    for argument, following in zip(arguments, [*arguments[1:], None], strict=False):
         name, equals, value = argument.partition("=")
         if name == flag:
-            if equals:
-                return value
-            if i + 1 < len(arguments):
-                return arguments[i + 1]
-    return None
+            found = value if equals else following or found
+    return found
 
 
 def flat_settings(command: Any) -> dict[str, Any]:

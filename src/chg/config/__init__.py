@@ -41,6 +41,7 @@ from chg.config.data import (
 )
 from chg.config.fitting import ContrastConfig, FitConfig, OptimizerConfig
 from chg.config.model import MeasuredModel, MemoryConfig, ModelConfig
+from chg.config.recipes import RECIPES, Recipe
 from chg.config.study import CheckConfig, StudyConfig
 
 __all__ = [
@@ -50,6 +51,7 @@ __all__ = [
     "DEFAULT_SEED",
     "METRIC_WORDS",
     "OPEN_ABOVE",
+    "RECIPES",
     "UNIT_LETTERS",
     "UNIT_NAMES",
     "VERDICT_THRESHOLD",
@@ -72,6 +74,7 @@ __all__ = [
     "ModelConfig",
     "OptimizerConfig",
     "Quantize",
+    "Recipe",
     "Recompute",
     "ReferenceData",
     "Reporter",

@@ -41,7 +41,8 @@ class OptimizerConfig(Settings):
     seed: int = DEFAULT_SEED
     """Seed of the starting gates, the order of rows and the choice of rows."""
     gate_init: str = "random"
-    """Start of the gates: random (uniform in 0.02 to 0.98), open (0.98), or a number in (0, 1)."""
+    """Start of the gates: random (uniform in 0.02 to 0.98), uniform (in 0 to 1), open (0.98), or a
+    number in (0, 1)."""
     lambda_scale: LambdaScale = "mean"
     """mean: lambda_reg times the mean of the clamped logits; per_head: times their sum."""
     unit: Unit = "head"
@@ -67,14 +68,14 @@ class OptimizerConfig(Settings):
             batch_size=self.batch_size,
             grad_accum_steps=self.grad_accum_steps,
         )
-        if self.gate_init not in ("random", "open"):
+        if self.gate_init not in ("random", "uniform", "open"):
             try:
                 inside = 0 < float(self.gate_init) < 1
             except ValueError:
                 inside = False
             if not inside:
                 raise ConfigError(
-                    f"--gate_init must be random, open, or a number between 0 and 1, "
+                    f"--gate_init must be random, uniform, open, or a number between 0 and 1, "
                     f"got {self.gate_init!r}"
                 )
 

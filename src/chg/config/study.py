@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 
 from chg.config.choices import CLOSED_BELOW, OPEN_ABOVE, Metric, Settings, require_positive
 from chg.config.fitting import OptimizerConfig
+from chg.config.recipes import FROM_RECIPE, RECIPES, Recipe, RecipeSettings
 from chg.errors import ConfigError
 
 
@@ -18,7 +19,7 @@ class CheckConfig(Settings):
     """Folder of a finished study."""
     seeds: int = 3
     """Seeds whose gates are checked, from the first on; fewer where that would cost more than
-    ablating every head."""
+    half of ablating every head."""
     points: int = 12
     """Steps of a curve at most; fewer for the same reason."""
     tolerance: float | None = None
@@ -47,7 +48,10 @@ class CheckConfig(Settings):
 class StudyConfig(OptimizerConfig):
     """The fits of a study, and the way they are read."""
 
-    seeds: int = 10
+    recipe: Recipe = "standard"
+    """Settings of the fits that go together: standard, the same roles for a tenth of the passes; or
+    paper, the published ones. What is given by itself wins."""
+    seeds: int = FROM_RECIPE
     """Starting points, each with its own G0, G+ and G-, all fitted side by side."""
     lambda_reg: float = 0.1
     """Strength of the push: retention is fitted with minus this, removal with plus this."""
@@ -57,21 +61,28 @@ class StudyConfig(OptimizerConfig):
     likeness to the ungated model, without targets."""
     lambda_path: str | None = None
     """Further strengths, as in 0.02,0.05,0.2,0.5: over which of them does a head keep its role?"""
-    lr: float = 0.0125
+    lr: float = FROM_RECIPE
     """Fraction of the full gate range one update of G0 may move a gate; falls to a tenth."""
-    lr_pushed: float = 0.0625
-    """The same of G+ and G-; falls to a fifth. Both as in the paper."""
+    lr_pushed: float = FROM_RECIPE
+    """The same of G+ and G-; falls to a twentieth, with the paper's recipe to a fifth."""
     epochs: int = 3
     """Passes over the rows in each stage, with --max_steps None."""
-    max_steps: int | None = 500
-    """Updates of each stage at most; of G0 never more than 500."""
-    batch_size: int = 16
+    max_steps: int | None = FROM_RECIPE
+    """Updates of G+ and of G- at most."""
+    initial_steps: int = FROM_RECIPE
+    """Updates of G0; never more than those of G+ and G-."""
+    batch_size: int = FROM_RECIPE
     """Rows per update; every seed sees the same ones."""
-    early_stop: bool = True
+    gate_init: str = FROM_RECIPE
+    """Start of the gates: random (uniform in 0.02 to 0.98), uniform (in 0 to 1), open (0.98), or a
+    number in (0, 1)."""
+    paper_clip: bool = FROM_RECIPE
+    """Reproduce the published clip, which gives a gate outside its range no push back."""
+    early_stop: bool = FROM_RECIPE
     """Stop a fit when none of its gates has moved by 0.02 in 50 updates."""
     seeds_per_batch: int | None = None
-    """Gate matrices that share a forward pass; if not given, 1 on a CPU, elsewhere as many as are
-    useful and memory holds."""
+    """Gate matrices that share a forward pass; if not given, as many as are useful and memory
+    holds, on a CPU of one seed."""
     checkpoint_every: int = 25
     """Updates between checkpoints; a killed run loses no more."""
     eval_rows: int = 128
@@ -83,8 +94,8 @@ class StudyConfig(OptimizerConfig):
     agreement: float = 0.8
     """Share of the seeds that must give a head the same role; otherwise it is undecided."""
     check_seeds: int = 3
-    """Seeds whose gates are checked causally, fewer where that would cost more than ablating every
-    head; 0 leaves the check out."""
+    """Seeds whose gates are checked causally, fewer where that would cost more than half of
+    ablating every head; 0 leaves the check out."""
     check_points: int = 12
     """Steps of a causal curve at most; fewer for the same reason."""
     check_tolerance: float | None = None
@@ -95,9 +106,14 @@ class StudyConfig(OptimizerConfig):
     induction scores."""
 
     def __post_init__(self) -> None:
+        given_by_recipe = asdict(self.given)
+        for field in fields(self):
+            if getattr(self, field.name) is FROM_RECIPE:
+                object.__setattr__(self, field.name, given_by_recipe[field.name])
         super().__post_init__()
         require_positive(
             seeds=self.seeds,
+            initial_steps=self.initial_steps,
             lambda_reg=self.lambda_reg,
             lr_pushed=self.lr_pushed,
             seeds_per_batch=self.seeds_per_batch,
@@ -115,6 +131,12 @@ class StudyConfig(OptimizerConfig):
         if self.check_seeds < 0:
             raise ConfigError(f"--check_seeds must be 0 or more, got {self.check_seeds}")
         self.lambdas  # noqa: B018 - checked when made
+
+    @property
+    def given(self) -> RecipeSettings:
+        """Settings that the recipe gives."""
+        known = isinstance(self.recipe, str) and self.recipe in RECIPES  # checked after this
+        return RECIPES[self.recipe if known else "standard"]
 
     @property
     def all_seeds(self) -> tuple[int, ...]:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from chg.config import OptimizerConfig
@@ -30,7 +30,9 @@ from chg.fitting.stopping import SETTLING_UPDATES, DivergenceGuard, SettledFits
 from chg.fitting.updates import MicroBatch
 from chg.gating import LOGIT_BOUND, attach
 
-START_RANGE = (0.02, 0.98)
+START_RANGES = {"random": (0.02, 0.98), "uniform": (0.0, 1.0)}
+"""Way of drawing starting gates -> the smallest and the largest; those of the paper are uniform."""
+OPEN_START = 0.98
 FINAL_RATE = 0.1
 GRADIENT_NORM = 1.0
 MOMENTS = ("exp_avg", "exp_avg_sq")
@@ -56,14 +58,14 @@ def starting_logits(
 ) -> Float[Tensor, "fit layer head"]:
     """Draw the starting gates of `fits` fits (docs/method.md#fitting)."""
     size = (fits, *shape)
-    if config.gate_init == "random":
+    if config.gate_init in START_RANGES:
         generator = torch.Generator().manual_seed(config.seed)
-        low, high = START_RANGE
+        low, high = START_RANGES[config.gate_init]
         gates = torch.rand(size, generator=generator) * (high - low) + low
     else:
-        value = START_RANGE[1] if config.gate_init == "open" else float(config.gate_init)
+        value = OPEN_START if config.gate_init == "open" else float(config.gate_init)
         gates = torch.full(size, value)
-    return torch.logit(gates)
+    return torch.logit(gates, eps=1e-6)  # a draw may be 0
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,8 @@ class OptimizerOptions:
     """Step sizes, in place of `config.lr` falling to a tenth."""
     fits_per_pass: int | None = None
     """Gate matrices that share a forward pass at most; as many as fill one if not given."""
+    groups: Int[Tensor, "fit"] | None = None
+    """Number of each fit's group; only fits of one group share a pass. One group if not given."""
     settle: bool = False
     """Stop a fit when its gates no longer move."""
 
@@ -139,7 +143,9 @@ class GateOptimizer:
         self._settling = SettledFits(self._logits) if options.settle else None
         self._earlier = EarlierLogits(self._logits)
         self._running = torch.ones(len(start), dtype=torch.bool, device=device)
-        self._fits = torch.arange(len(start), device=device)
+        every = torch.arange(len(start), device=device)
+        groups = every * 0 if options.groups is None else options.groups.to(device)
+        self._groups = [every[groups == group] for group in groups.unique()]
         """Those that run. Kept, because counting them waits for an accelerator."""
         self.step = 0
         """Updates done."""
@@ -194,7 +200,7 @@ class GateOptimizer:
         attach(self._model, torch.ones(self._logits.shape[1:])).remove()  # the check, once
         guard = DivergenceGuard(self._logits, self._exists, self.step)
         for micro_batches in updates:
-            if not len(self._fits):
+            if not self._groups:
                 return
             self.step += 1
             rate = self._schedule.at(self.step, total_updates)
@@ -220,7 +226,8 @@ class GateOptimizer:
         graph = torch.cat([torch.sigmoid(part) for part in self._parts])
         gates = graph.detach().requires_grad_()
         for micro_batch in micro_batches:
-            self._passes.run(loss, gates, self._fits, micro_batch, losses)
+            for fits in self._groups:
+                self._passes.run(loss, gates, fits, micro_batch, losses)
         if gates.grad is not None:
             graph.backward(gates.grad)
         layers, heads = self._exists.nonzero(as_tuple=True)
@@ -240,7 +247,8 @@ class GateOptimizer:
     def _leave_settled(self) -> None:
         assert self._settling is not None
         self._running = ~self._settling.settled
-        self._fits = self._running.nonzero().flatten()
+        running = [fits[self._running[fits]] for fits in self._groups]
+        self._groups = [fits for fits in running if len(fits)]
 
 
 def _clip(logits: Tensor) -> Float[Tensor, "fit"]:

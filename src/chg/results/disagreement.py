@@ -39,7 +39,8 @@ def disagreements(
     at_plus = np.zeros(overall.shape, dtype=bool)
     if effects.at_retention is not None and effects.at_retention_stderr is not None:
         scores, errors = effects.at_retention, effects.at_retention_stderr
-        at_plus = _contradicts(first_seed, scores, errors, effects.sequences, nothing)
+        rows = effects.sequences_at_retention
+        at_plus = _contradicts(first_seed, scores, errors, rows, nothing)
     return np.select([at_one & at_plus, at_one, at_plus], ["G = 1 and G+", "G = 1", "G+"], "")
 
 

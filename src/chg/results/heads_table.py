@@ -91,7 +91,8 @@ def _ablation(effects: Effects) -> dict[str, NDArray[np.float64]]:
         "estimate_score": effects.estimate,
     }
     if effects.at_retention is not None and effects.at_retention_stderr is not None:
-        p = p_values(effects.at_retention, effects.at_retention_stderr, effects.sequences)
+        rows = effects.sequences_at_retention
+        p = p_values(effects.at_retention, effects.at_retention_stderr, rows)
         columns |= {
             "retention_score": effects.at_retention,
             "retention_stderr": effects.at_retention_stderr,

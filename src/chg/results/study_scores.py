@@ -42,6 +42,9 @@ class Effects:
     at_retention: NDArray[np.float64] | None = None
     """Scores of closing a head, all others at G+ of the first seed; None where not measured."""
     at_retention_stderr: NDArray[np.float64] | None = None
+    """Standard errors of `at_retention` over sequences."""
+    sequences_at_retention: int = 0
+    """Held-out rows that `at_retention` is a mean over."""
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,8 @@
 1. Every seed draws its own start; all see the same rows in the same order (docs/method.md#fitting).
 2. G+ and G- start from their seed's G0 and differ in the sign of the regularizer alone; further
    strengths of it are further fits of the same passes.
-3. The step size is full for most of the updates and falls over the last of them, and G0 never has
-   more than `INITIAL_UPDATES`. So a study that goes on to more updates does again only what would
+3. The step size is full at first and falls over the last updates, and G0 has updates of its own
+   number (`--initial_steps`). So a study that goes on to more updates does again only what would
    have been different (docs/method.md#going-on).
 4. Every update of every fit is a line of `metrics.jsonl`. A checkpoint holds all that a run needs
    to go on to the same numbers.
@@ -24,14 +24,6 @@ from chg.models import gate_shape
 from chg.results import LogitsOfStudy, Stage
 from chg.studies.record import StageFit
 from chg.studies.waves import Phase, StudyInputs, fit_waves
-
-PUSHED_FINAL = 0.2
-"""Share of the step size that is left at the end of G+ and G-."""
-FALL = 0.4
-"""Share of the updates, the last ones, over which the step size falls."""
-INITIAL_UPDATES = 500
-"""Updates of G0 at most, the paper's number: G+ and G- must not get another start when they get
-more updates."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +72,7 @@ def initial_phase(inputs: StudyInputs) -> Phase:
         title="G0",
         kinds=(("initial", 0.0),),
         total=updates_of_initial(inputs),
-        schedule=Schedule(config.lr, fall=FALL),
+        schedule=Schedule(config.lr, fall=config.given.fall),
         start=torch.cat(starts),
     )
 
@@ -94,15 +86,15 @@ def pushed_phase(inputs: StudyInputs, start: Float[Tensor, "seed layer head"]) -
         title="G+ and G-",
         kinds=tuple((stage, sign * one) for one in config.lambdas for stage, sign in stages),
         total=inputs.updates,
-        schedule=Schedule(config.lr_pushed, PUSHED_FINAL, FALL),
+        schedule=Schedule(config.lr_pushed, config.given.left, config.given.fall),
         start=start,
         base=updates_of_initial(inputs),
     )
 
 
 def updates_of_initial(inputs: StudyInputs) -> int:
-    """Count the updates of G0."""
-    return min(inputs.updates, INITIAL_UPDATES)
+    """Count the updates of G0: the start of G+ and G-, which stays when they get more."""
+    return min(inputs.updates, inputs.config.initial_steps)
 
 
 def logits_of_study(initial: StageFits, pushed: StageFits, config: StudyConfig) -> LogitsOfStudy:

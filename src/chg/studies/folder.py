@@ -233,7 +233,8 @@ def _require_same(before: Mapping[str, Any], now: Mapping[str, Any], path: Path)
         old, new = before.get(part), json.loads(json.dumps(now.get(part)))
         if isinstance(old, dict) and isinstance(new, dict):
             if part == "configuration":  # a setting that came later is at its default there
-                old = {k: v for k, v in asdict(StudyConfig()).items() if k in new} | old
+                defaults = {**asdict(StudyConfig()), "recipe": "of an older version"}
+                old = {k: v for k, v in defaults.items() if k in new} | old
             free = {*FREE_TO_CHANGE, *MAY_GROW, *WEIGHTS}
             differing = [
                 f"{key} {old.get(key)!r} there, {new.get(key)!r} now"

@@ -38,9 +38,9 @@ from chg.fitting import (
 )
 from chg.gating import Reference
 from chg.results import MOST_PAIRS, SCORES, STAGES
-from chg.studies.fits import INITIAL_UPDATES
+from chg.studies.proofs import rows_at_retention
 from chg.studies.record import WATCHED_EVERY, WATCHED_ROWS
-from chg.studies.waves import fits_per_pass
+from chg.studies.waves import passes_by_seed
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ TIMED_HEADS = 2
 """Heads of each layer that are ablated on them; fewer fill no pass."""
 UPDATES_LOOKED_AT = 50
 """Updates whose rows stand for all."""
-SHORT = {"seeds": 3, "max_steps": 200, "eval_rows": 32}
+SHORT = {"seeds": 2, "max_steps": 100, "eval_rows": 32}
 """Settings of a study for a first look."""
 ESTIMATE_POINTS = 4
 """Passes over the held-out rows of the estimate from gradients."""
@@ -140,7 +140,7 @@ def forecast(
     """
     took, exists = _try_out(model, rows, held_out, config, reference)
     updates, measured, heads = total_updates(config, len(rows)), len(held_out), int(exists.sum())
-    few = min(updates, INITIAL_UPDATES)
+    few = min(updates, config.initial_steps)
     watched = took.alone * min(WATCHED_ROWS, measured) / WATCHED_EVERY * config.seeds
     fits = few * (took.initial + watched) + updates * (took.pushed + 2 * watched)
     ablation = took.ablated * heads * measured
@@ -148,6 +148,7 @@ def forecast(
     slopes = took.initial / config.seeds * ESTIMATE_POINTS * batches
     pairs = min(MOST_PAIRS, heads) * (config.seeds > 1)  # about: gates propose them
     seeds, points = affordable(exists, min(config.check_seeds, config.seeds), config.check_points)
+    from_retention = took.ablated * heads * rows_at_retention(measured)
     toggled = took.together * len(SCORES) * 2 * seeds * points * measured
     return Forecast(
         config=config,
@@ -155,7 +156,7 @@ def forecast(
         fits=fits,
         measuring=took.together * len(STAGES) * config.seeds * measured,
         ablation=ablation + slopes + took.ablated * pairs * measured,
-        check=toggled + ablation if config.check_seeds else 0.0,
+        check=toggled + from_retention if config.check_seeds else 0.0,
         patterns=took.patterns if config.patterns else 0.0,
         memory=_peak_memory(),
     )
@@ -223,8 +224,10 @@ def _time_passes(
     alone = _seconds_of_rows(engine, few, gates[:1])
     many = held_out.sample(TIMED_ROWS[alone < FAST], 0)
     updates = {}
-    for fits in (config.seeds, 2 * len(config.lambdas) * config.seeds):
-        shared = min(fits, _fits_of_a_pass(engine, rows, config))
+    for kinds in (1, 2 * len(config.lambdas)):
+        fits = kinds * config.seeds
+        together = kinds if passes_by_seed(config, engine.device) else fits
+        shared = min(together, _fits_of_a_pass(engine, rows, config))
         if shared not in updates:
             updates[shared] = _seconds_of_update(engine, rows, config, shared) / shared
         pushed = updates[shared] * fits
@@ -242,7 +245,7 @@ def _fits_of_a_pass(engine: Engine, rows: TokenData, config: StudyConfig) -> int
     """Count the fits that share a pass over rows of the first update."""
     (update,) = islice(update_batches(rows, config, 1), 1)
     fill = max(1, engine.token_budget // max(part.tokens for part in update))
-    return fits_per_pass(config, engine.device) or fill
+    return config.seeds_per_batch or fill
 
 
 def _seconds_of_update(engine: Engine, rows: TokenData, config: StudyConfig, fits: int) -> float:

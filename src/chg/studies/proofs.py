@@ -36,6 +36,8 @@ from chg.studies.resumable import ResumableEvaluation
 
 TOLERANCE = 0.1
 """Share of the effect of closing the facilitating heads together that counts as about zero."""
+FEWEST_ROWS = 32
+"""Held-out rows up to which all are used for ablation from a G+."""
 
 Timed = Callable[[str], AbstractContextManager[None]]
 """Context that notes how long a step with this name takes."""
@@ -127,11 +129,22 @@ class Prover:
         return replace(proofs, curves=curves)
 
     def _at_retention(self, effects: Effects) -> Effects:
-        """Ablate every head from the first seed's own G+."""
+        """Ablate every head from the first seed's own G+, on half of the rows if they are many."""
         gates = torch.sigmoid(self.scores.retention[0])
-        alone = individual_scores(self.rows.score, "ablation_at_retention", gates, self.exists)
+        rows = self.rows.some(rows_at_retention(len(self.rows.data)))
+        alone = individual_scores(rows.score, "ablation_at_retention", gates, self.exists)
         scores, errors = alone.matrices(self.shape)
-        return replace(effects, at_retention=scores, at_retention_stderr=errors)
+        return replace(
+            effects,
+            at_retention=scores,
+            at_retention_stderr=errors,
+            sequences_at_retention=len(rows.data),
+        )
+
+
+def rows_at_retention(rows: int) -> int:
+    """Count the rows on which heads are ablated from a G+: half of them, but 32 if there are."""
+    return max(min(rows, FEWEST_ROWS), rows // 2)
 
 
 def _tolerance(groups: tuple[GroupEffect, ...]) -> float | None:

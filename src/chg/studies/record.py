@@ -20,9 +20,9 @@ from chg.progress import progress_bar
 from chg.results import Stage
 from chg.studies.folder import StudyFolder, flush
 
-WATCHED_ROWS = 32
+WATCHED_ROWS = 16
 """Held-out rows whose NLL is followed during a fit."""
-WATCHED_EVERY = 25
+WATCHED_EVERY = 50
 """Updates between looks at it, and one after the last update."""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import sha256
 from typing import Any
@@ -39,6 +39,10 @@ class ResumableEvaluation:
     """Folder to keep scores in; None for nowhere."""
     show_progress: bool = True
     metric: Metric = "logprob"
+
+    def some(self, rows: int) -> ResumableEvaluation:
+        """Make the same on so many of the rows."""
+        return replace(self, data=self.data.sample(rows, 0))
 
     def open(self) -> AbstractContextManager[Engine]:
         """Open the model for the metric and the kind of ablation."""

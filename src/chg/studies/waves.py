@@ -7,9 +7,9 @@ A study's seeds are one wave, and seeds that join it later another. What a wave 
    goes on from there, because up to there nothing depends on their number;
 3. `....done`, the finished fits.
 
-On a CPU no fit's numbers depend on which others run beside it: a pass holds one, unless the user
-says otherwise, and all else is done fit by fit. So fits that joined later, or went on, equal those
-of a study that had asked for them at once, byte for byte.
+On a CPU no seed's numbers depend on which others run beside it: a pass holds fits of one seed,
+unless the user says otherwise, and all else is done fit by fit. So seeds that joined later, or went
+on, equal those of a study that had asked for them at once, byte for byte.
 """
 
 from __future__ import annotations
@@ -98,13 +98,13 @@ class FittedWave:
     seconds: float
 
 
-def fits_per_pass(config: StudyConfig, device: torch.device) -> int | None:
-    """Fits that share a pass at most; None for as many as fill one.
+def passes_by_seed(config: StudyConfig, device: torch.device) -> bool:
+    """Tell if each seed has passes of its own.
 
-    Matrix products on a CPU round differently with another number of rows, so there each fit has
-    passes of its own.
+    Matrix products on a CPU round differently with another number of rows, so what shares a pass
+    there must not depend on which other seeds there are.
     """
-    return config.seeds_per_batch or (1 if device.type == "cpu" else None)
+    return config.seeds_per_batch is None and device.type == "cpu"
 
 
 def waves_of(phase: Phase, inputs: StudyInputs) -> list[tuple[int, ...]]:
@@ -207,10 +207,13 @@ class Wave:
     def optimizer(self, engine: Engine) -> GateOptimizer:
         """Make the optimizer of its fits, at their start."""
         phase, config = self.phase, self.inputs.config
+        plan = phase.plan(self.seeds)
+        seeds = torch.tensor([fit.seed for fit in plan])
         options = OptimizerOptions(
-            lambdas=torch.tensor([fit.lambda_reg for fit in phase.plan(self.seeds)]),
+            lambdas=torch.tensor([fit.lambda_reg for fit in plan]),
             schedule=phase.schedule,
-            fits_per_pass=fits_per_pass(config, engine.device),
+            fits_per_pass=config.seeds_per_batch,
+            groups=seeds if passes_by_seed(config, engine.device) else None,
             settle=config.early_stop,
         )
         places = [config.all_seeds.index(seed) for seed in self.seeds]
