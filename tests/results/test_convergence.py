@@ -41,6 +41,16 @@ def test_more_than_two_in_a_hundred_heads_are_moving() -> None:
     assert "chg study --out DIR --resume --max_steps 60" in found.sentence
 
 
+def test_nothing_is_advised_where_only_starts_are_moving() -> None:
+    """More updates of G+ and G- would not change G0."""
+    kept = logits(0)
+    kept.earlier["initial"][0, 5] = 3.0
+    found = read_convergence(kept, StudyConfig(seeds=2))
+    assert "1 of 6 fits is still moving (1 of G0)" in found.sentence
+    assert found.sentence.endswith("roles are read from those.")
+    assert "--resume" not in found.sentence
+
+
 def test_a_move_within_a_reading_is_no_change() -> None:
     found = read_convergence(logits(0, shift=0.5), StudyConfig(seeds=2))
     assert found.moving == 0

@@ -38,19 +38,20 @@ from chg.studies.folder import StudyFolder
 from support.rows import ragged_data
 from support.tiny_models import make_model
 
-SMALL: dict[str, Any] = {"seeds": 3, "max_steps": 60, "eval_rows": 32, "show_progress": False}
+SMALL_FITS: dict[str, Any] = {"seeds": 3, "max_steps": 60, "eval_rows": 32}
+SMALL: dict[str, Any] = {**SMALL_FITS, "show_progress": False}
 
 
 def test_a_fit_of_a_study_is_the_fit_alone() -> None:
     """Bit for bit on a CPU: same start, same rows, with the study's own step sizes."""
     model, data = planted_model(), copy_rows(64)
-    found = study(model, data, held_out=copy_rows(16, 5), early_stop=False, **SMALL)
-    study_config = StudyConfig()
-    config = FitConfig(batch_size=study_config.batch_size)
+    settings = StudyConfig(early_stop=False, initial_steps=60, **SMALL_FITS)
+    found = study(model, data, settings, held_out=copy_rows(16, 5), show_progress=False)
+    config = FitConfig(batch_size=settings.batch_size)
     for k, seed in enumerate(found.seeds):
         start = starting_logits(FitConfig(seed=seed), (2, 4))
         with open_engine(model) as engine:
-            options = OptimizerOptions(schedule=Schedule(study_config.lr, fall=study_config.given.fall))
+            options = OptimizerOptions(schedule=Schedule(settings.lr, fall=settings.given.fall))
             alone = GateOptimizer(engine, start, config, options)
             rows = update_batches(data, config, 60)
             alone.run(rows, 60, metric_loss(engine, data.pad_id), lambda _: None)

@@ -36,8 +36,8 @@ class RecipeSettings:
 RECIPES: Mapping[Recipe, RecipeSettings] = {
     "standard": RecipeSettings(
         seeds=5,
-        initial_steps=100,
-        max_steps=200,
+        initial_steps=50,
+        max_steps=250,
         batch_size=8,
         lr=0.025,
         lr_pushed=0.0625,

@@ -66,13 +66,19 @@ class Convergence:
             for stage in STAGES
             if (count := sum(fit.moving and fit.stage == stage for fit in self.fits))
         )
-        steps = "N" if self.max_steps is None else 2 * self.max_steps
         return (
             f"{self.moving} of {total} fits {verb} still moving ({by_stage}): more than "
             f"{MOVING_ABOVE:.0%} of the heads changed their reading in the last fifth of the "
-            "updates. Go on with chg study --out DIR --resume --max_steps "
-            f"{steps}."
+            f"updates. {self._advice}"
         )
+
+    @property
+    def _advice(self) -> str:
+        """Say what to do about fits that are still moving."""
+        if all(fit.stage == "initial" for fit in self.fits if fit.moving):
+            return "G0 is only where G+ and G- start, and roles are read from those."
+        steps = "N" if self.max_steps is None else 2 * self.max_steps
+        return f"Go on with chg study --out DIR --resume --max_steps {steps}."
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain JSON."""
