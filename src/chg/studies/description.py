@@ -72,9 +72,10 @@ def summarize(manifest: Mapping[str, Any], proofs: Checks) -> str:
     return (
         f"{starts} of {model} ({layers} layers x {heads} heads) "
         f"{'was' if config['seeds'] == 1 else 'were'} fitted on {manifest['data']['rows']} rows "
-        f"of {data}: first gates alone (G0), then from there with pressure to "
-        f"open (G+) and to close (G-), up to {config['max_steps'] or 'all'} updates of "
-        f"{config['batch_size']} rows each, |lambda| {strengths}. Then every head was ablated "
+        f"of {data}, {config['batch_size']} in an update: first gates alone (G0, up to "
+        f"{config['initial_steps']} updates), then from there with pressure to open (G+) and to "
+        f"close (G-, up to {config['max_steps'] or 'all'} updates each), |lambda| {strengths}. "
+        f"Then every head was ablated "
         f"{ablated}, alone, on {held_out['rows']} held-out rows ({held_out['target_tokens']} "
         f"scored tokens){checked}.{noted}"
     )
