@@ -28,6 +28,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 import yaml
+from matplotlib.ticker import LogLocator, NullLocator
 from rich.console import Console
 from rich.table import Table
 
@@ -204,8 +205,12 @@ def draw(results: list[tuple[Case, dict[str, list[Run]]]], path: Path) -> None:
                 points = [(one.passes, one.agreement(reference)[part]) for one in found]
                 if points:
                     axis.plot(*zip(*points, strict=True), marker="o", markersize=3, label=name)
-            axis.axhline(other.agreement(reference)[part], color="0.6", linewidth=1)
+            bar = other.agreement(reference)[part]
+            axis.axhline(bar, color="0.6", linewidth=1, label="longer settings, other starts")
             axis.set(xscale="log", title=f"{case.name}, {what}", xlabel="row-passes")
+            axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axis.xaxis.set_major_formatter("{x:,.0f}")
+            axis.xaxis.set_minor_locator(NullLocator())
     axes[0, 0].legend(frameon=False)
     figure.savefig(path)
 
