@@ -54,7 +54,7 @@ def test_times_grow_with_what_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> N
     ticks = iter(range(10**6))
     monkeypatch.setattr(module.time, "perf_counter", lambda: float(next(ticks)))
     model, rows, held_out = planted_model(), copy_rows(32), copy_rows(8, 5)
-    config = StudyConfig(seeds=2, max_steps=40, eval_rows=8)
+    config = StudyConfig(seeds=2, max_steps=40, initial_steps=80, eval_rows=8)
     small = forecast(model, rows, held_out, config)
     more = forecast(model, rows, held_out, replace(config, seeds=4, check_seeds=0))
     longer = forecast(model, rows, held_out, replace(config, max_steps=80, patterns=False))
