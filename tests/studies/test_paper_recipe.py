@@ -73,7 +73,7 @@ def test_it_is_the_published_method(tmp_path: Path) -> None:
 def by_hand(
     model: nn.Module, rows: TokenData, start: Tensor, strength: float, rates: tuple[float, float]
 ) -> Tensor:
-    """Fit one gate matrix with 64 rows, which are all of them, in every update."""
+    """Fit one gate matrix with all rows in every update, as 64 of them would be."""
     logits = start.clone().requires_grad_()
     first, last = rates
     adam = torch.optim.Adam([logits], lr=first)

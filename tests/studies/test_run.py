@@ -51,7 +51,9 @@ def test_a_fit_of_a_study_is_the_fit_alone() -> None:
     for k, seed in enumerate(found.seeds):
         start = starting_logits(FitConfig(seed=seed), (2, 4))
         with open_engine(model) as engine:
-            options = OptimizerOptions(schedule=Schedule(settings.lr, fall=settings.given.fall))
+            options = OptimizerOptions(
+                schedule=Schedule(settings.lr, fall=settings.recipe_settings.fall)
+            )
             alone = GateOptimizer(engine, start, config, options)
             rows = update_batches(data, config, 60)
             alone.run(rows, 60, metric_loss(engine, data.pad_id), lambda _: None)

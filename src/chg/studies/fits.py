@@ -72,7 +72,7 @@ def initial_phase(inputs: StudyInputs) -> Phase:
         title="G0",
         kinds=(("initial", 0.0),),
         total=updates_of_initial(inputs),
-        schedule=Schedule(config.lr, fall=config.given.fall),
+        schedule=Schedule(config.lr, fall=config.recipe_settings.fall),
         start=torch.cat(starts),
     )
 
@@ -86,7 +86,9 @@ def pushed_phase(inputs: StudyInputs, start: Float[Tensor, "seed layer head"]) -
         title="G+ and G-",
         kinds=tuple((stage, sign * one) for one in config.lambdas for stage, sign in stages),
         total=inputs.updates,
-        schedule=Schedule(config.lr_pushed, config.given.left, config.given.fall),
+        schedule=Schedule(
+            config.lr_pushed, config.recipe_settings.final, config.recipe_settings.fall
+        ),
         start=start,
         base=updates_of_initial(inputs),
     )

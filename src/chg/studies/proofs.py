@@ -143,7 +143,7 @@ class Prover:
 
 
 def rows_at_retention(rows: int) -> int:
-    """Count the rows on which heads are ablated from a G+: half of them, but 32 if there are."""
+    """Count the rows for ablation from a G+: half of them, but all where they are few."""
     return max(min(rows, FEWEST_ROWS), rows // 2)
 
 

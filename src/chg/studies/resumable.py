@@ -41,7 +41,7 @@ class ResumableEvaluation:
     metric: Metric = "logprob"
 
     def some(self, rows: int) -> ResumableEvaluation:
-        """Make the same on so many of the rows."""
+        """Make an evaluation on so many of its rows, drawn."""
         return replace(self, data=self.data.sample(rows, 0))
 
     def open(self) -> AbstractContextManager[Engine]:
