@@ -153,7 +153,7 @@ def scaled(settings: dict[str, Any], config: chg.StudyConfig, factor: float) -> 
 def cases(options: argparse.Namespace) -> Iterator[Case]:
     """Open the models and rows that were asked for."""
     measured: dict[str, Any] = {
-        "seeds": 2 if options.quick and options.seeds is None else options.seeds,
+        "seeds": 1 if options.quick and options.seeds is None else options.seeds,
         "factor": options.factor or (0.5 if options.quick else 4.0),
         "shares": (0.5, 1.0) if options.quick else SHARES,
         "paper": not (options.quick or options.no_paper),
@@ -218,7 +218,7 @@ def draw(results: list[tuple[Case, dict[str, list[Run]]]], path: Path) -> None:
 def main() -> None:
     """Run the studies of every case, print its table, and draw its curves."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="one task, two starting points")
+    parser.add_argument("--quick", action="store_true", help="one task, one starting point")
     parser.add_argument("--model", default="builtin:tiny")
     parser.add_argument("--dataset", action="append", help="one or more; all built-in if none")
     parser.add_argument("--seeds", type=int, help="starting points of every study")
