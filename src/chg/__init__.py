@@ -18,7 +18,7 @@ from typing import Any
 __version__ = "0.1.0"
 
 _NAMES = {
-    "ablation": ["ablate_heads"],
+    "ablation": ["ablate_heads", "faithfulness"],
     "config": [
         "AblationConfig",
         "AnalysisConfig",
@@ -49,7 +49,14 @@ _NAMES = {
         "inspect_model",
     ],
     "errors": ["ChgError"],
-    "fitting": ["ContrastResult", "FitResult", "fit_contrastive", "fit_gates", "fit_matched"],
+    "fitting": [
+        "ContrastResult",
+        "FitResult",
+        "fit_budgeted",
+        "fit_contrastive",
+        "fit_gates",
+        "fit_matched",
+    ],
     "gating": [
         "HeadGates",
         "Reference",
@@ -65,6 +72,7 @@ _NAMES = {
         "AttentionPatterns",
         "Competence",
         "ContrastResults",
+        "Faithfulness",
         "Taxonomy",
         "classify_heads",
     ],

@@ -2,17 +2,22 @@
 
 from chg.ablation.ablate import ablate_heads
 from chg.ablation.causal_check import affordable, causal_check
-from chg.ablation.estimate import estimate_scores
+from chg.ablation.faithfulness import faithfulness, measure_faithfulness
+from chg.ablation.rankings import AnyRanking, random_ranking, study_rankings
 from chg.ablation.scores import ClosedAlone, individual_scores
 from chg.ablation.together import close_pairs, close_roles
 
 __all__ = [
+    "AnyRanking",
     "ClosedAlone",
     "ablate_heads",
     "affordable",
     "causal_check",
     "close_pairs",
     "close_roles",
-    "estimate_scores",
+    "faithfulness",
     "individual_scores",
+    "measure_faithfulness",
+    "random_ranking",
+    "study_rankings",
 ]

@@ -19,11 +19,17 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from chg.ablation.estimate import estimate_scores
 from chg.ablation.scores import closed_alone, closed_in_turn, score_difference
 from chg.config import METRIC_WORDS, UNIT_NAMES, AblationConfig, Head
 from chg.data import TokenData
-from chg.engine import EvaluationOptions, SequenceScores, capabilities, evaluate_gates, open_engine
+from chg.engine import (
+    EvaluationOptions,
+    SequenceScores,
+    capabilities,
+    estimate_scores,
+    evaluate_gates,
+    open_engine,
+)
 from chg.errors import GateError
 from chg.gating import (
     AnyGates,

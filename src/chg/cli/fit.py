@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from chg.config import (
     Reporter,
     Stage,
 )
+from chg.errors import ConfigError
 
 if TYPE_CHECKING:
     from chg.cli.inputs import Inputs
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
 EXAMPLES = """\
   chg fit --model builtin:tiny --dataset builtin:icl --out gates_init.pt
   chg fit --model gpt2 --init gates_init.pt --out gates_removal.pt --lambda_reg 0.1
-  chg fit --model gpt2 --init runs/gpt2 --stage initial --seed 42 --lambda_reg -0.1"""
+  chg fit --model gpt2 --init runs/gpt2 --stage initial --seed 42 --lambda_reg -0.1
+  chg fit --model gpt2 --budget --out ranking.safetensors --max_steps 500 --batch_size 8"""
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,9 @@ class Output(terminal.Output):
 
     out: str = "gates.pt"
     """Gate file to write, .pt or .safetensors."""
+    budget: bool = False
+    """Rank heads in place of fitting gates: one score per head, so that the first ones do the task
+    alone, for every number of them at once. The gate file then holds scores."""
     init: str | None = None
     """Gate file, or a study's folder, to start from, such as the initialisation (G0) for retention
     and removal."""
@@ -68,6 +73,8 @@ def run(command: Command) -> None:
     from chg.files import ensure_writable
 
     require_gate_file_name(command.output.out)
+    if command.output.budget and command.fit.lambda_reg:
+        raise ConfigError("--budget ranks heads without a push; leave out --lambda_reg")
     out = ensure_writable(command.output.out)
     init = load_gates(
         command.output.init,
@@ -89,6 +96,9 @@ def run(command: Command) -> None:
     inputs = opened.tokenize(model, tokenizer)
     how = command.fit
     able = say_competence(model, inputs.held_out, batch_size=how.batch_size, metric=how.metric)
+    if command.output.budget:
+        _rank(command, model, inputs, init)
+        return
     result = _fit(command, model, inputs, init)
     settings = flat_settings(command)
     metadata = {**result.gates.metadata, "configuration": settings, "competence": able}
@@ -123,6 +133,50 @@ def _fit(command: Command, model: Any, inputs: Inputs, init: HeadGates | None) -
         last_good = out.with_name(f"{out.stem}.last_good{out.suffix}")
         replace(error.last_good[0], metadata={"diverged": str(error)}).save(last_good)
         raise DivergedError(f"{error}. The gates before it are in {last_good}") from error
+
+
+def _rank(command: Command, model: Any, inputs: Inputs, init: HeadGates | None) -> None:
+    """Rank heads, measure the ranking on held-out rows beside random ones, and save it."""
+    from chg.ablation import faithfulness
+    from chg.fitting import fit_budgeted
+    from chg.progress import tracker
+    from chg.results import BUDGETED
+
+    settings, show = flat_settings(command), not command.output.quiet
+    with tracker(command.output.report_to, settings) as report:
+        gates = fit_budgeted(
+            model,
+            inputs.data,
+            command.fit,
+            init=init,
+            reference=inputs.reference,
+            show_progress=show,
+            report=report,
+        )
+    found = faithfulness(
+        model,
+        inputs.held_out.sample(command.fit.eval_rows, 0),
+        {BUDGETED: gates},
+        reference=inputs.reference,
+        show_progress=show,
+        **{name: settings[name] for name in ("ablation", "per_position", "metric", "seed")},
+        batch_size=command.fit.batch_size,
+    )
+    own = next(curve for curve in found.curves if curve.ranking == BUDGETED)
+    figures = {**gates.metadata["figures"], "cmd": asdict(own.cmd), "cpr": asdict(own.cpr)}
+    metadata = {**gates.metadata, "configuration": settings, "figures": figures}
+    replace(gates, metadata=metadata).save(command.output.out)
+    print_table(
+        f"{command.model.model}: the first heads kept, the others ablated, on {found.rows} "
+        "held-out rows (95 % intervals)",
+        ("ranking", "CMD (lower is better)", "CPR (higher)", "heads for 90 %"),
+        [
+            (curve.ranking, str(curve.cmd), str(curve.cpr), str(found.size_reaching(curve)))
+            for curve in found.curves
+        ],
+    )
+    say(f"{found.sentence[0].upper()}{found.sentence[1:]}")
+    say(f"wrote {command.output.out}")
 
 
 def _kind(command: Command) -> str:

@@ -20,6 +20,7 @@ VERBS = {
     "fit": "fit one gate per head: initialisation, retention or removal",
     "ablate": "take heads out and measure what happens, one by one or one after another",
     "contrast": "fit gates that keep one behaviour and lose another",
+    "export": "write the ranking of a study for another tool",
     "analyze": "draw and rank: pictures, head_rankings.csv and summary_report.txt",
     "tasks": "list the tasks that any model can be asked, or measure which it can do",
     "inspect": "print what there is to gate in a model, and check that gates work on it",

@@ -58,7 +58,8 @@ def describe_folder(folder: str | Path) -> str:
         "  heads.csv          every head with scores, intervals and role (also heads.parquet)\n"
         "  gates.safetensors  logits of every seed and stage\n"
         "  figures            every picture as PNG and PDF\n"
-        "  manifest.json      what was run; metrics.jsonl every update; checks.json the check\n"
+        "  manifest.json      what was run; metrics.jsonl every update; checks.json the check;\n"
+        "                     faithfulness.json what the first heads of each ranking do alone\n"
         "  config.yaml        every setting; chg study --config repeats it\n"
         "  continue           what --resume --max_steps and --seeds go on from; may be deleted"
     )

@@ -39,6 +39,7 @@ from chg.config.data import (
     TaskCheck,
     TupleData,
 )
+from chg.config.export import ExportConfig
 from chg.config.fitting import ContrastConfig, FitConfig, OptimizerConfig
 from chg.config.model import MeasuredModel, MemoryConfig, ModelConfig
 from chg.config.recipes import RECIPES, Recipe
@@ -64,6 +65,7 @@ __all__ = [
     "CheckConfig",
     "ContrastConfig",
     "DataConfig",
+    "ExportConfig",
     "FitConfig",
     "ForgetData",
     "Head",

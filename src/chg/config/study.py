@@ -101,6 +101,9 @@ class StudyConfig(OptimizerConfig):
     check_tolerance: float | None = None
     """Nats per token that count as about zero; a tenth of the effect of closing the facilitating
     heads together if not given."""
+    budget_steps: int = 100
+    """Updates of the fit that ranks heads for every number of them kept; 0 leaves out the ranking
+    and its faithfulness."""
     patterns: bool = True
     """Measure where every head looks on repeated random tokens: previous-token, duplicate-token and
     induction scores."""
@@ -128,8 +131,9 @@ class StudyConfig(OptimizerConfig):
                 "--closed_below and --open_above must lie between 0 and 1, in this order; got "
                 f"{self.closed_below} and {self.open_above}"
             )
-        if self.check_seeds < 0:
-            raise ConfigError(f"--check_seeds must be 0 or more, got {self.check_seeds}")
+        for name in ("check_seeds", "budget_steps"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"--{name} must be 0 or more, got {getattr(self, name)}")
         self.lambdas  # noqa: B018 - checked when made
 
     @property

@@ -3,6 +3,7 @@
 from chg.engine.capabilities import capabilities
 from chg.engine.competence import competence
 from chg.engine.engine import Engine, open_engine
+from chg.engine.estimate import ESTIMATE_POINTS, estimate_scores
 from chg.engine.evaluation import (
     Evaluate,
     EvaluationOptions,
@@ -17,6 +18,7 @@ from chg.engine.patterns import PATTERN_TOKENS, attention_patterns
 from chg.engine.targets import Targets
 
 __all__ = [
+    "ESTIMATE_POINTS",
     "PATTERN_TOKENS",
     "Engine",
     "Evaluate",
@@ -29,6 +31,7 @@ __all__ = [
     "capabilities",
     "competence",
     "estimate_memory",
+    "estimate_scores",
     "evaluate",
     "evaluate_gates",
     "evaluate_open",

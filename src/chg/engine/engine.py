@@ -99,9 +99,13 @@ class Engine:
         """Entries of the gate matrix that are heads (groups)."""
         return self.sites.existing(unit)
 
-    def batch(self, rows: Sequence[TokenRow], pad_id: int) -> Batch:
-        """Put rows into one batch on the model's device, sharing a beginning where it pays."""
-        return on_device_of(self.model, gather(rows, pad_id, self.max_shared_length))
+    def batch(self, rows: Sequence[TokenRow], pad_id: int, *, apart: bool = False) -> Batch:
+        """Put rows into one batch on the model's device.
+
+        They share a beginning where it pays, unless they are to be kept `apart`.
+        """
+        shared = 0 if apart else self.max_shared_length
+        return on_device_of(self.model, gather(rows, pad_id, shared))
 
     def batches(
         self, data: TokenData, batch_size: int, tokens: int | None = None
@@ -181,22 +185,58 @@ class Engine:
             targets: those of the batch, where they are known (`targets_of`).
         """
         fits, rows = gates.shape[0], batch.input_ids.shape[0]
-        many = batch.repeat(fits)
-        fill = self.reference_of(batch)
+        # One gate matrix for all rows spares the batch its copy of the gates.
+        per_row = gates[0] if fits == 1 else gates.repeat_interleave(rows, dim=0)
         targets = (targets or self.targets_of(batch)).repeat(fits)
+        fill = self.reference_of(batch)
+        return self._means(per_row, batch.repeat(fits), targets, fill).view(fits, len(batch))
+
+    def measure_by_row(
+        self,
+        gates: Float[Tensor, "fit row layer head"],
+        batch: Batch,
+        targets: Targets | None = None,
+    ) -> Float[Tensor, "fit row"]:
+        """Compute the mean metric of every row's targets under a gate matrix of its own.
+
+        Gradients reach `gates`.
+
+        Args:
+            gates: as many matrices per fit as rows.
+            batch: rows on the model's device, each of them apart.
+            targets: those of the batch, where they are known.
+        """
+        fits, rows = gates.shape[:2]
+        targets = (targets or self.targets_of(batch)).repeat(fits)
+        fill = self.reference_of(batch)
+        means = self._means(gates.flatten(0, 1), batch.repeat(fits), targets, fill)
+        return means.view(fits, rows)
+
+    def _means(
+        self,
+        gates: Float[Tensor, "*row layer head"],
+        batch: Batch,
+        targets: Targets,
+        fill: dict[int, Tensor] | None,
+    ) -> Float[Tensor, "sequence"]:
+        """Compute the mean metric of every sequence, each row under its gates or all under one.
+
+        Args:
+            gates: one matrix for all rows, or one per row.
+            batch: rows, of which copies follow the first ones.
+            targets: those of the batch.
+            fill: values that closed gates of the first rows are filled up with.
+        """
+        rows = batch.input_ids.shape[0]
         if self.forward is not None:
-            per_row = self.sites.per_head(gates).repeat_interleave(rows, dim=0)
-            order = PassOrder(many.inputs, per_row, many.scored, reference=fill)
+            per_row = self.sites.per_head(gates).expand(rows, -1, -1)
+            order = PassOrder(batch.inputs, per_row, batch.scored, reference=fill)
             hidden, _ = self.forward.run(order)
-            scores = score_hidden(self.forward.head, hidden, many, targets)
-        else:
-            # One gate matrix for all rows spares the batch its copy of the gates.
-            per_row = gates[0] if fits == 1 else gates.repeat_interleave(rows, dim=0)
-            if fill is not None:
-                fill = {k: repeat_for_rows(value, fits * rows) for k, value in fill.items()}
-            with gated(self.model, per_row, reference=fill, check=False):
-                scores = target_scores(self.model, many, targets)
-        return scores.means().view(fits, len(batch))
+            return score_hidden(self.forward.head, hidden, batch, targets).means()
+        if fill is not None:
+            fill = {layer: repeat_for_rows(value, rows) for layer, value in fill.items()}
+        with gated(self.model, gates, reference=fill, check=False):
+            return target_scores(self.model, batch, targets).means()
 
 
 @contextmanager

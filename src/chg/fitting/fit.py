@@ -118,7 +118,7 @@ def fit_gates(
     config = config or FitConfig(**settings)
     shape = gate_shape(model, config.unit)
     described = describe_model(model)
-    start = starting_logits(config, shape) if init is None else _given_start(model, init, shape)
+    start = starting_logits(config, shape) if init is None else given_start(model, init, shape)
     total = total_updates(config, len(data))
     began = time.perf_counter()
     (data, held_out), fill = prepare(model, config, (data, held_out), reference, config.metric)
@@ -157,7 +157,7 @@ def fit_gates(
     return FitResult(HeadGates(gates.logits, metadata), losses=tuple(watch.losses), **metrics)
 
 
-def _given_start(
+def given_start(
     model: nn.Module, init: AnyGates, shape: tuple[int, int]
 ) -> Float[Tensor, "fit=1 layer head"]:
     """Take the logits of gates to start from; those of 0 and 1 where a fit can move them."""

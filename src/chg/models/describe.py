@@ -53,6 +53,19 @@ def text_config(model: nn.Module) -> Any:
     return get_text_config(decoder=True) if callable(get_text_config) else config
 
 
+PARALLEL_MODELS = {"codegen", "cohere", "cohere2", "gptj", "phi"}
+"""Architectures whose MLP always reads what the attention of its layer reads."""
+PARALLEL_FLAGS = ("use_parallel_residual", "parallel_attn")
+"""Settings that say so of others."""
+
+
+def has_parallel_mlp(model: nn.Module) -> bool:
+    """Tell a model whose MLPs run beside the attention of their layers, not after it."""
+    config = text_config(model)
+    flags = any(bool(getattr(config, flag, False)) for flag in PARALLEL_FLAGS)
+    return flags or architecture_name(model) in PARALLEL_MODELS
+
+
 def describe_model(model: nn.Module, *, known: bool = False) -> dict[str, Any]:
     """Describe a model: name, revision (the commit it resolved to), architecture, dtype, weights.
 
@@ -65,6 +78,8 @@ def describe_model(model: nn.Module, *, known: bool = False) -> dict[str, Any]:
         "model": model_name(model),
         "revision": getattr(config, "_commit_hash", None),
         "architecture": architecture_name(model),
+        "hidden_size": getattr(text_config(model), "hidden_size", None),
+        "parallel_mlp": has_parallel_mlp(model),
         "dtype": str(next(model.parameters()).dtype).removeprefix("torch."),
         **describe_weights(model, known=known),
     }

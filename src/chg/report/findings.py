@@ -60,7 +60,7 @@ def findings(study: StudyResults) -> Findings:
         grounds=(*_competence(study), *_convergence(study)),
         roles=tuple(sentence for sentence in roles if sentence),
         disagreements=_disagreements(study),
-        proofs=(*_redundant(study), *checks),
+        proofs=(*_redundant(study), *checks, *_faithfulness(study)),
         known=tuple(group.sentence for group in study.known_heads),
     )
 
@@ -188,6 +188,13 @@ def _names(study: StudyResults, heads: pd.DataFrame, score: str) -> str:
 
 def _more(count: int) -> str:
     return f" and {count - NAMED} more" if count > NAMED else ""
+
+
+def _faithfulness(study: StudyResults) -> list[str]:
+    found = study.faithfulness
+    if found is None:
+        return []
+    return [f"{found.sentence[0].upper()}{found.sentence[1:]}."]
 
 
 def _redundant(study: StudyResults) -> list[str]:

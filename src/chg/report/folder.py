@@ -43,6 +43,7 @@ def save_figures(
     folder = ensure_folder(folder)
     absent = {
         "checks": not study.checks,
+        "faithfulness": study.faithfulness is None or not study.faithfulness.defined,
         "path": study.path is None,
         "agreement": len(study.seeds) < 2,
         "curves": study.metrics.empty,

@@ -15,7 +15,7 @@ from chg.results import STAGE_NAMES, STAGES, StudyResults
 HEADINGS = {
     "roles": "What the heads do",
     "disagreements": "Where ablation disagrees",
-    "proofs": "Pairs, and the causal check",
+    "proofs": "Pairs, the causal check, and how few heads do the task",
     "known": "Heads known by their attention",
 }
 """Group of findings -> its heading."""

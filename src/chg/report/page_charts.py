@@ -10,6 +10,7 @@ import numpy as np
 
 from chg.config import METRIC_WORDS
 from chg.report.embedded import SIZE, embed
+from chg.report.faithfulness import faithfulness_panels
 from chg.report.opening import prose
 from chg.report.palette import slug
 from chg.report.panels import (
@@ -36,6 +37,12 @@ CHECKS_HINT = (
     "with the heads closed minus that with them open. The shade spans the seeds. "
     "The diamond is judged, where as many heads are toggled as have the role, with its 95 % "
     "interval over rows; for irrelevance the whole interval must lie in the green band."
+)
+FAITHFULNESS_HINT = (
+    "The first heads of a ranking kept, all others ablated, on held-out rows. f is {metric} as a "
+    "share of what all heads add to none; CPR is the area under it (higher is better), CMD the "
+    "area between it and 1 (lower is better). Intervals of 95 % are over rows, of random orders "
+    "over these as well."
 )
 PATH_HINT = (
     "The share of heads in each role as |lambda| rises, and the scores. Pin a head in the map to "
@@ -77,6 +84,13 @@ def chart_sections(study: StudyResults) -> list[Section]:
             "curves", "Fits", "Fits", _convergence(study) + _charts("curves", curves), CURVES_HINT
         ),
         Section("checks", "Causal check", "Check", _checks(study), hint),
+        Section(
+            "faithfulness",
+            "How few heads do the task",
+            "Few heads",
+            _faithfulness(study),
+            FAITHFULNESS_HINT.format(metric=METRIC_WORDS[study.metric].name),
+        ),
         Section("agreement", "Do the seeds agree?", "Seeds", _agreement(study)),
         Section("path", "Strength of the regularisation", "Strength", _path(study), PATH_HINT),
     ]
@@ -163,6 +177,27 @@ def _correlations(study: StudyResults) -> str:
         for effect in effects
     ]
     return table("correlations", ("rank correlation (Spearman) with", *SCORES), rows)
+
+
+def _faithfulness(study: StudyResults) -> str:
+    """Curves of the rankings, and a table of their areas and costs; nothing if not measured."""
+    found = study.faithfulness
+    if found is None:
+        return ""
+    words = f'<p class="hint">{prose(found.sentence[0].upper() + found.sentence[1:])}.</p>'
+    rows = [
+        (
+            curve.ranking,
+            str(curve.cmd),
+            str(curve.cpr),
+            f"{found.size_reaching(curve)} of {found.heads}",
+            "" if curve.row_passes is None else f"{curve.row_passes:,}",
+        )
+        for curve in (found.curves if found.defined else ())
+    ]
+    names = ("ranking", "CMD", "CPR", "heads for 90 %", "row passes that it took")
+    charts = _charts("faithfulness", faithfulness_panels(found))
+    return words + charts + table("faithfulness-table", names, rows)
 
 
 def _defined(correlation: float) -> str:

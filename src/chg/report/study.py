@@ -58,6 +58,14 @@ class Study(StudyResults):
         """
         return _draw("checks", self, ax, title)
 
+    def plot_faithfulness(self, ax: Target | None = None, title: str | None = None) -> Figure:
+        """Draw what the first heads of each ranking do alone, size after size.
+
+        Raises:
+            ResultsError: it was not measured, or all heads together make no sure difference.
+        """
+        return _draw("faithfulness", self, ax, title)
+
     def plot_agreement(self, ax: Target | None = None, title: str | None = None) -> Figure:
         """Draw the agreement of the seeds, pair by pair."""
         return _draw("agreement", self, ax, title)

@@ -14,6 +14,7 @@ from matplotlib.patches import Patch, Polygon
 from chg.errors import ResultsError
 from chg.report.canvas import Canvas, Target, canvas
 from chg.report.drawing import ablation_map, draw_roles, label_heads, map_size, unit_map
+from chg.report.faithfulness import faithfulness_panels
 from chg.report.palette import GATE_COLOR, MUTED, ROLE_COLORS, SCORE_COLORS
 from chg.report.panels import (
     Panel,
@@ -135,6 +136,24 @@ def plot_path(study: StudyResults, ax: Target | None = None, title: str | None =
     return _finish(place, title, study, "Strength of the regularisation")
 
 
+def plot_faithfulness(
+    study: StudyResults, ax: Target | None = None, title: str | None = None
+) -> Figure:
+    """Draw what the first heads of each ranking do alone, size after size.
+
+    Raises:
+        ResultsError: it was not measured, or all heads together make no sure difference.
+    """
+    panels = faithfulness_panels(study.faithfulness)
+    if not panels:
+        raise ResultsError(
+            "this study has no faithfulness to draw: it was run with --budget_steps 0, or all "
+            "heads together make no sure difference"
+        )
+    place = _charts(panels, canvas(ax, (1, 2), (9, 3.9), "plot_faithfulness"))
+    return _finish(place, title, study, "The first heads kept, the others ablated")
+
+
 FIGURES: dict[str, Callable[..., Figure]] = {
     "roles": plot_roles,
     "scores": plot_scores,
@@ -142,6 +161,7 @@ FIGURES: dict[str, Callable[..., Figure]] = {
     "layers": plot_layers,
     "curves": plot_curves,
     "checks": plot_checks,
+    "faithfulness": plot_faithfulness,
     "agreement": plot_agreement,
     "path": plot_path,
 }

@@ -14,6 +14,16 @@ from chg.results.contrast import (
 )
 from chg.results.convergence import Convergence, FitMotion, read_convergence
 from chg.results.disagreement import nothing_below
+from chg.results.faithfulness import (
+    BUDGETED,
+    ENOUGH,
+    FACILITATION,
+    Bounded,
+    Faithfulness,
+    FaithfulnessCurve,
+    Ranking,
+    sizes_of,
+)
 from chg.results.heads_table import heads_table, lambda_range
 from chg.results.intervals import SIGNIFICANT, p_values, q_values, t_quantile
 from chg.results.known_heads import KNOWN_ABOVE, KnownHeads, Separation, more_than_drawn, separation
@@ -32,12 +42,16 @@ from chg.results.roles import (
     role_over_seeds,
 )
 from chg.results.stages import STAGE_NAMES, STAGES, LogitsOfStudy
-from chg.results.study import CHECKS, GATES, METRICS, StudyResults
+from chg.results.study import CHECKS, FAITHFULNESS, GATES, METRICS, StudyResults
 from chg.results.study_files import read_manifest
 from chg.results.study_scores import Effects, PathScores, StudyScores, read_path, read_scores
 
 __all__ = [
+    "BUDGETED",
     "CHECKS",
+    "ENOUGH",
+    "FACILITATION",
+    "FAITHFULNESS",
     "FAMILIES",
     "GATES",
     "KNOWN_ABOVE",
@@ -55,6 +69,7 @@ __all__ = [
     "AblationResult",
     "Agreement",
     "AttentionPatterns",
+    "Bounded",
     "CausalCurve",
     "Checks",
     "Competence",
@@ -64,6 +79,8 @@ __all__ = [
     "Convergence",
     "Correlation",
     "Effects",
+    "Faithfulness",
+    "FaithfulnessCurve",
     "FitMotion",
     "GroupEffect",
     "HeadScore",
@@ -71,6 +88,7 @@ __all__ = [
     "LogitsOfStudy",
     "Method",
     "PathScores",
+    "Ranking",
     "RedundantPair",
     "Separation",
     "SideMetrics",
@@ -99,6 +117,7 @@ __all__ = [
     "read_scores",
     "role_over_seeds",
     "separation",
+    "sizes_of",
     "t_quantile",
     "write_checks",
 ]

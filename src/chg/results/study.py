@@ -16,6 +16,7 @@ from chg.results.agreement import Agreement
 from chg.results.causal import CausalCurve, Checks, Correlation, GroupEffect, read_checks
 from chg.results.competence import Competence
 from chg.results.convergence import Convergence
+from chg.results.faithfulness import BUDGETED, FACILITATION, Faithfulness
 from chg.results.known_heads import KnownHeads, known_heads
 from chg.results.redundancy import RedundantPair
 from chg.results.stages import STAGES, LogitsOfStudy
@@ -30,6 +31,7 @@ GATES = "gates.safetensors"
 METRICS = "metrics.jsonl"
 HEADS = "heads.parquet"
 CHECKS = "checks.json"
+FAITHFULNESS = "faithfulness.json"
 """Files of a study's folder."""
 
 
@@ -55,6 +57,8 @@ class StudyResults:
     """Effects of closing heads together, the causal check, and rank correlations."""
     agreement: Agreement
     path: PathScores | None = None
+    faithfulness: Faithfulness | None = None
+    """What the first heads of its rankings do alone; None where the budgeted fit was left out."""
 
     def __repr__(self) -> str:
         layers, heads = self.roles.shape[1:]
@@ -87,6 +91,7 @@ class StudyResults:
         _require_same_fits(folder, manifest["seeds"], config, logits)
         scores = read_scores(logits, config)
         proofs = read_checks(folder / CHECKS)
+        curves = folder / FAITHFULNESS
         return cls(
             manifest=manifest,
             seeds=tuple(manifest["seeds"]),
@@ -98,6 +103,7 @@ class StudyResults:
             proofs=proofs,
             agreement=scores.agreement,
             path=read_path(logits, config),
+            faithfulness=Faithfulness.load(curves) if curves.is_file() else None,
         )
 
     @property
@@ -133,6 +139,22 @@ class StudyResults:
         Groups of three heads or more; empty where patterns were not measured.
         """
         return known_heads(self.heads)
+
+    @property
+    def ranking_name(self) -> str:
+        """Name of the study's ranking: the budgeted fit, or facilitation.
+
+        The one with the lower CMD on held-out rows; facilitation where that was not measured.
+        """
+        curves = () if self.faithfulness is None else self.faithfulness.curves  # the best first
+        own = (curve.ranking for curve in curves if curve.ranking in (BUDGETED, FACILITATION))
+        return next(own, FACILITATION)
+
+    @property
+    def ranking(self) -> NDArray[np.float64]:
+        """Scores that order heads for keeping the first of them, `[layer, head]`, highest first."""
+        budgeted = self.ranking_name == BUDGETED
+        return self.matrix("budgeted_score" if budgeted else "facilitation_mean")
 
     @property
     def unit(self) -> Unit:

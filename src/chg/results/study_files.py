@@ -132,6 +132,7 @@ HEADS_COLUMNS = {
 SOME_HEADS = {
     **{f"retention_{name}": float for name in ("score", "stderr", "q")},
     **{f"lambda_{end}": float for end in ("low", "high")},
+    "budgeted_score": float,
     **dict.fromkeys(PATTERNS, float),
 }
 """Columns that the tables of some studies have."""

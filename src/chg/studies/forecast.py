@@ -26,7 +26,14 @@ from torch import Tensor, nn
 from chg.ablation import affordable
 from chg.config import StudyConfig
 from chg.data import TokenData
-from chg.engine import PATTERN_TOKENS, Engine, EvaluationOptions, evaluate_open, open_engine
+from chg.engine import (
+    ESTIMATE_POINTS,
+    PATTERN_TOKENS,
+    Engine,
+    EvaluationOptions,
+    evaluate_open,
+    open_engine,
+)
 from chg.fitting import (
     GateOptimizer,
     OptimizerOptions,
@@ -38,7 +45,7 @@ from chg.fitting import (
 )
 from chg.gating import Reference
 from chg.results import MOST_PAIRS, SCORES, STAGES
-from chg.studies.proofs import rows_at_retention
+from chg.studies.proofs import half_of
 from chg.studies.record import WATCHED_EVERY, WATCHED_ROWS
 from chg.studies.waves import passes_by_seed
 
@@ -57,8 +64,6 @@ UPDATES_LOOKED_AT = 50
 """Updates whose rows stand for all."""
 SHORT = {"seeds": 2, "max_steps": 100, "eval_rows": 32}
 """Settings of a study for a first look."""
-ESTIMATE_POINTS = 4
-"""Passes over the held-out rows of the estimate from gradients."""
 
 
 @dataclass(frozen=True)
@@ -145,10 +150,10 @@ def forecast(
     fits = few * (took.initial + watched) + updates * (took.pushed + 2 * watched)
     ablation = took.ablated * heads * measured
     batches = measured / (config.batch_size * config.grad_accum_steps)
-    slopes = took.initial / config.seeds * ESTIMATE_POINTS * batches
+    slopes = took.initial / config.seeds * len(ESTIMATE_POINTS) * batches
     pairs = min(MOST_PAIRS, heads) * (config.seeds > 1)  # about: gates propose them
     seeds, points = affordable(exists, min(config.check_seeds, config.seeds), config.check_points)
-    from_retention = took.ablated * heads * rows_at_retention(measured)
+    from_retention = took.ablated * heads * half_of(measured)
     toggled = took.together * len(SCORES) * 2 * seeds * points * measured
     return Forecast(
         config=config,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,16 +18,19 @@ from chg.ablation import (
     causal_check,
     close_pairs,
     close_roles,
-    estimate_scores,
     individual_scores,
+    measure_faithfulness,
+    random_ranking,
 )
 from chg.config import StudyConfig
-from chg.engine import EvaluationOptions
+from chg.engine import EvaluationOptions, estimate_scores
 from chg.results import (
     Checks,
     Competence,
     Effects,
+    Faithfulness,
     GroupEffect,
+    Ranking,
     StudyScores,
     propose_pairs,
     role_over_seeds,
@@ -37,7 +40,7 @@ from chg.studies.resumable import ResumableEvaluation
 TOLERANCE = 0.1
 """Share of the effect of closing the facilitating heads together that counts as about zero."""
 FEWEST_ROWS = 32
-"""Held-out rows up to which all are used for ablation from a G+."""
+"""Held-out rows up to which all are used where otherwise half of them are."""
 
 Timed = Callable[[str], AbstractContextManager[None]]
 """Context that notes how long a step with this name takes."""
@@ -92,6 +95,22 @@ class Prover:
                 effects = self._at_retention(effects)
         return effects, replace(proofs, correlations=self.scores.correlations(effects))
 
+    def faithfulness(self, rankings: Sequence[Ranking]) -> Faithfulness:
+        """Measure rankings beside random ones, on half of the rows if they are many."""
+        with self.timed("faithfulness"):
+            return measure_faithfulness(
+                self.half.score,
+                [*rankings, random_ranking(self.exists, self.config.seed)],
+                self.exists,
+                ablation=self.config.ablation,
+                metric=self.config.metric,
+            )
+
+    @property
+    def half(self) -> ResumableEvaluation:
+        """Half of the rows, or all where they are few: for what would cost too much on all."""
+        return self.rows.some(half_of(len(self.rows.data)))
+
     @property
     def overall(self) -> NDArray[Any]:
         """Role over all seeds, `[layer, head]`."""
@@ -131,7 +150,7 @@ class Prover:
     def _at_retention(self, effects: Effects) -> Effects:
         """Ablate every head from the first seed's own G+, on half of the rows if they are many."""
         gates = torch.sigmoid(self.scores.retention[0])
-        rows = self.rows.some(rows_at_retention(len(self.rows.data)))
+        rows = self.half
         alone = individual_scores(rows.score, "ablation_at_retention", gates, self.exists)
         scores, errors = alone.matrices(self.shape)
         return replace(
@@ -142,8 +161,8 @@ class Prover:
         )
 
 
-def rows_at_retention(rows: int) -> int:
-    """Count the rows for ablation from a G+: half of them, but all where they are few."""
+def half_of(rows: int) -> int:
+    """Count half of the rows, or all of them where they are few."""
     return max(min(rows, FEWEST_ROWS), rows // 2)
 
 

@@ -24,6 +24,7 @@ from jaxtyping import Bool
 from numpy.typing import NDArray
 from torch import Tensor
 
+from chg.ablation import study_rankings
 from chg.config import StudyConfig
 from chg.data import TokenData, require_token_data, split_held_out
 from chg.engine import attention_patterns, competence
@@ -39,6 +40,7 @@ from chg.models import (
 from chg.report import Study, save_study
 from chg.results import (
     CHECKS,
+    FAITHFULNESS,
     GATES,
     STAGES,
     Competence,
@@ -55,6 +57,7 @@ from chg.studies.fits import fit_initial, fit_pushed, logits_of_study
 from chg.studies.folder import StudyFolder, title_of
 from chg.studies.forecast import Forecast, forecast, tell
 from chg.studies.proofs import Prover
+from chg.studies.ranking import fit_ranking
 from chg.studies.resumable import ResumableEvaluation
 from chg.studies.waves import StudyInputs
 
@@ -193,6 +196,7 @@ class _Run:
         logits = logits_of_study(initial, pushed, self.config)
         scores = read_scores(logits, self.config)
         removal = torch.sigmoid(logits.main["removal"])
+        ranked = self._ranked(logits.main["removal"])
         prover = Prover(
             self.rows, scores, removal, self.exists, self.config, self.competence, self._timed
         )
@@ -202,7 +206,7 @@ class _Run:
         write_checks(folder.path / CHECKS, proofs)
         overall = prover.overall
         lambdas = lambda_range(read_path(logits, self.config), overall, self.config.lambda_reg)
-        further = {**lambdas, **self._patterns()}
+        further = {**lambdas, **ranked, **self._patterns()}
         table = heads_table(scores, overall, effects, proofs.tolerance, further)
         with atomic_path(folder.path / "heads.parquet") as path:
             table.to_parquet(path, index=False)
@@ -215,10 +219,21 @@ class _Run:
         }
         manifest["summary"] = summarize(manifest, proofs)
         study = Study.read(folder.path, manifest)
+        if ranked:
+            curves = prover.faithfulness(study_rankings(study))
+            curves.save(folder.path / FAITHFULNESS)
+            study = replace(study, faithfulness=curves)
         if report:
             save_study(study, folder.path)
         folder.finish(manifest)
         return study
+
+    def _ranked(self, removal: Tensor) -> Mapping[str, NDArray[np.float64]]:
+        """Rank heads by a budgeted fit, if that is wanted."""
+        if not self.config.budget_steps:
+            return {}
+        with self._timed("budgeted fit"):
+            return {"budgeted_score": fit_ranking(self.inputs, removal).double().numpy()}
 
     def _patterns(self) -> Mapping[str, NDArray[np.float64]]:
         """Measure attention patterns if they are wanted; nothing where they cannot be read."""

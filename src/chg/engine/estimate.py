@@ -14,10 +14,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from chg.data import TokenData
-from chg.engine import Engine, EvaluationOptions
+from chg.engine.engine import Engine
+from chg.engine.evaluation import EvaluationOptions
 from chg.errors import ModelError
 
-POINTS = (1.0, 0.9, 0.8, 0.7)
+ESTIMATE_POINTS = (1.0, 0.9, 0.8, 0.7)
 """Shares of the baseline gates at which the slopes are taken."""
 
 
@@ -42,9 +43,9 @@ def estimate_scores(
         ModelError: a gradient or log-probability is no number.
     """
     baseline = baseline.nan_to_num().cpu()
-    path = baseline * torch.tensor(POINTS).view(-1, 1, 1)
+    path = baseline * torch.tensor(ESTIMATE_POINTS).view(-1, 1, 1)
     slopes, total = torch.zeros(baseline.shape, dtype=torch.float64), 0.0
-    tokens = engine.token_budget // len(POINTS)
+    tokens = engine.token_budget // len(ESTIMATE_POINTS)
     for rows, batch in engine.batches(data, options.batch_size, tokens):
         gates = path.to(engine.device).requires_grad_()
         counts = torch.bincount(batch.sequences, minlength=len(batch))
