@@ -3,11 +3,19 @@
 from chg.ablation.ablate import ablate_heads
 from chg.ablation.causal_check import affordable, causal_check
 from chg.ablation.faithfulness import faithfulness, measure_faithfulness
-from chg.ablation.rankings import AnyRanking, random_ranking, study_rankings
+from chg.ablation.rankings import (
+    RANDOM_ORDERS,
+    STUDY_RANKINGS,
+    AnyRanking,
+    random_ranking,
+    study_rankings,
+)
 from chg.ablation.scores import ClosedAlone, individual_scores
 from chg.ablation.together import close_pairs, close_roles
 
 __all__ = [
+    "RANDOM_ORDERS",
+    "STUDY_RANKINGS",
     "AnyRanking",
     "ClosedAlone",
     "ablate_heads",

@@ -21,6 +21,8 @@ AnyRanking: TypeAlias = Ranking | AblationResult | AnyGates
 """All that orders heads: a `Ranking`; an ablation, most important first; gates or scores, highest
 first, in any form that `gated` takes; a study, or its folder, which has several orders."""
 RANDOM_ORDERS = 5
+STUDY_RANKINGS = 4
+"""Orders that a study has."""
 PASSES_OF_A_GRADIENT = 3
 """Forward passes that a forward and a backward pass together count as."""
 

@@ -28,9 +28,7 @@ def mib_importances(study: StudyResults) -> dict[str, Any]:
             far as is needed, because an older version made it.
     """
     if study.unit != "head":
-        raise ResultsError(
-            "the benchmark's nodes are heads; this study has gates of groups of them"
-        )
+        raise ResultsError("the benchmark's nodes are heads; this study gates groups of them")
     model = study.manifest.get("model") or {}
     if "hidden_size" not in model:
         raise ResultsError(

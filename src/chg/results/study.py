@@ -144,9 +144,10 @@ class StudyResults:
     def ranking_name(self) -> str:
         """Name of the study's ranking: the budgeted fit, or facilitation.
 
-        The one with the lower CMD on held-out rows; facilitation where that was not measured.
+        The one with the lower CMD on held-out rows; facilitation where there is none.
         """
-        curves = () if self.faithfulness is None else self.faithfulness.curves  # the best first
+        found = self.faithfulness
+        curves = found.curves if found is not None and found.defined else ()  # the best first
         own = (curve.ranking for curve in curves if curve.ranking in (BUDGETED, FACILITATION))
         return next(own, FACILITATION)
 

@@ -23,7 +23,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor, nn
 
-from chg.ablation import affordable
+from chg.ablation import RANDOM_ORDERS, STUDY_RANKINGS, affordable
 from chg.config import StudyConfig
 from chg.data import TokenData
 from chg.engine import (
@@ -44,7 +44,7 @@ from chg.fitting import (
     update_batches,
 )
 from chg.gating import Reference
-from chg.results import MOST_PAIRS, SCORES, STAGES
+from chg.results import MOST_PAIRS, SCORES, STAGES, sizes_of
 from chg.studies.proofs import half_of
 from chg.studies.record import WATCHED_EVERY, WATCHED_ROWS
 from chg.studies.waves import passes_by_seed
@@ -78,6 +78,8 @@ class Forecast:
     measuring: float
     ablation: float
     check: float
+    ranking: float
+    """The budgeted fit, and the curves of faithfulness."""
     patterns: float
     memory: int | None
     """Bytes at the highest, the model's own among them; None where that cannot be asked for."""
@@ -85,7 +87,8 @@ class Forecast:
     @property
     def seconds(self) -> float:
         """Seconds of all of it."""
-        return self.fits + self.measuring + self.ablation + self.check + self.patterns
+        proofs = self.measuring + self.ablation + self.check
+        return self.fits + proofs + self.ranking + self.patterns
 
     @property
     def sentence(self) -> str:
@@ -95,6 +98,7 @@ class Forecast:
             "measuring them": self.measuring,
             "ablation": self.ablation,
             "causal check": self.check,
+            "ranking": self.ranking,
             "attention patterns": self.patterns,
         }
         listed = ", ".join(f"{name} {duration(part)}" for name, part in parts.items() if part)
@@ -122,7 +126,7 @@ class Forecast:
         flags = " ".join(f"--{name} {short}" for name, short in SHORT.items() if share[name] < 1)
         first = ""
         if flags:
-            less = duration(fits + measured * share["eval_rows"] + self.patterns)
+            less = duration(fits + measured * share["eval_rows"] + self.ranking + self.patterns)
             first = f"for a first look, about {less}: {flags}; "
         return f"{first}--check_seeds 0 leaves the check out; a GPU (--device cuda) is faster"
 
@@ -162,9 +166,19 @@ def forecast(
         measuring=took.together * len(STAGES) * config.seeds * measured,
         ablation=ablation + slopes + took.ablated * pairs * measured,
         check=toggled + from_retention if config.check_seeds else 0.0,
+        ranking=_ranking(took, config, heads, measured),
         patterns=took.patterns if config.patterns else 0.0,
         memory=_peak_memory(),
     )
+
+
+def _ranking(took: _Times, config: StudyConfig, heads: int, measured: int) -> float:
+    """Seconds of the budgeted fit, whose every update is that of one fit, and of its proof."""
+    if not config.budget_steps:
+        return 0.0
+    fit = config.budget_steps * took.initial / config.seeds
+    matrices = (len(sizes_of(heads)) - 2) * (STUDY_RANKINGS + RANDOM_ORDERS)
+    return fit + matrices * took.together * half_of(measured)
 
 
 def _try_out(
