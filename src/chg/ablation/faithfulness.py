@@ -155,7 +155,7 @@ class _Samples:
 
 
 def _gap(none: SequenceScores, all_: SequenceScores, samples: _Samples) -> Bounded:
-    """What all heads are worth together; no interval for a single row."""
+    """Difference between all heads and none; no interval for a single row."""
     gaps = samples.means(all_) - samples.means(none)
     if len(none.counts) < 2:
         return Bounded(float(gaps[0]), np.nan, np.nan)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from chg.cli.inputs import Inputs
     from chg.fitting import FitResult
     from chg.gating import HeadGates
+    from chg.results import Faithfulness
 
 
 EXAMPLES = """\
@@ -166,6 +167,11 @@ def _rank(command: Command, model: Any, inputs: Inputs, init: HeadGates | None) 
     figures = {**gates.metadata["figures"], "cmd": asdict(own.cmd), "cpr": asdict(own.cpr)}
     metadata = {**gates.metadata, "configuration": settings, "figures": figures}
     replace(gates, metadata=metadata).save(command.output.out)
+    _print_ranking(command, found)
+
+
+def _print_ranking(command: Command, found: Faithfulness) -> None:
+    """Print the figures of a ranking, and where it is."""
     print_table(
         f"{command.model.model}: the first heads kept, the others ablated, on {found.rows} "
         "held-out rows (95 % intervals)",

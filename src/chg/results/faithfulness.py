@@ -53,8 +53,8 @@ class Ranking:
     scores: NDArray[np.float64]
     """`[order, layer, head]`: higher is kept longer; NaN where there is no head."""
     row_passes: int | None = None
-    """What making an order took: forward passes of one row, a backward pass counted as two; None
-    where that is not known."""
+    """Cost of an order: forward passes of one row, a backward pass counted as two; None where that
+    is not known."""
 
     def places(self, order: int) -> NDArray[np.float64]:
         """Place of every head in an order, `[layer, head]` from 0; ties in the order of heads.
@@ -74,7 +74,7 @@ class Ranking:
 
 @dataclass(frozen=True)
 class FaithfulnessCurve:
-    """What the first heads of a ranking do, size after size."""
+    """Metric and accuracy with the first heads of a ranking alone, size after size."""
 
     ranking: str
     metric: NDArray[np.float64]
@@ -110,7 +110,7 @@ class Faithfulness:
     """`[size]`: heads kept, from none to all."""
     rows: int
     ablation: AblationKind
-    """What stands in for heads that are not kept."""
+    """Replacement of the heads that are not kept."""
     metric: Metric
     gap: Bounded
     """`m(all) - m(none)`, nats per token: what all heads are worth together."""
@@ -127,7 +127,7 @@ class Faithfulness:
 
     @property
     def defined(self) -> bool:
-        """Whether all heads together are surely worth something; `f` says nothing otherwise."""
+        """True where all heads together are surely worth something; `f` says nothing otherwise."""
         return self.gap.low > 0
 
     def size_reaching(self, curve: FaithfulnessCurve, share: float = ENOUGH) -> int | None:

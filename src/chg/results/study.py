@@ -58,7 +58,7 @@ class StudyResults:
     agreement: Agreement
     path: PathScores | None = None
     faithfulness: Faithfulness | None = None
-    """What the first heads of its rankings do alone; None where the budgeted fit was left out."""
+    """Effects of keeping the first heads of its rankings; None without the budgeted fit."""
 
     def __repr__(self) -> str:
         layers, heads = self.roles.shape[1:]

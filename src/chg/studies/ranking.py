@@ -9,7 +9,7 @@ from torch import Tensor
 
 from chg.config import FitConfig, StudyConfig
 from chg.engine import open_engine
-from chg.fitting import BudgetedFit, Update, updates_between_looks
+from chg.fitting import BudgetedFit, Update
 from chg.progress import progress_bar
 from chg.studies.waves import StudyInputs
 
@@ -31,11 +31,13 @@ def fit_ranking(
     Raises:
         DivergedError: the loss or its gradient became NaN or infinite.
     """
-    config = inputs.config
+    config, folder = inputs.config, inputs.folder
     start = removal.mean(0)
     begun = sha256(start.numpy().tobytes()).hexdigest()
-    kept = inputs.folder.kept(NAME)
+    kept = folder.kept(NAME)
     state = kept[0] if kept and kept[1]["start"] == begun else None
+    done = 0 if state is None else int(state["step"])
+    show, total = inputs.show_progress, config.budget_steps
     with (
         open_engine(
             inputs.model,
@@ -43,24 +45,16 @@ def fit_ranking(
             recompute=config.recompute,
             metric=config.metric,
         ) as engine,
-        progress_bar(
-            config.budget_steps,
-            "ranking heads",
-            show=inputs.show_progress,
-            initial=0 if state is None else int(state["step"]),
-        ) as bar,
+        progress_bar(total, "ranking heads", show=show, initial=done) as bar,
     ):
         fit = BudgetedFit(engine, inputs.rows, settings_of(config), start)
         if state is not None:
             fit.optimizer.restore(state)
-        looks = updates_between_looks(engine.device)
 
         def follow(update: Update) -> None:
-            last = update.step == fit.total
-            if update.step % looks == 0 or last:
+            if update.step % config.checkpoint_every == 0 or update.step == total:
                 bar.set_status(f"loss {float(update.losses.mean()):.3f}")
-            if update.step % config.checkpoint_every == 0 or last:
-                inputs.folder.keep(NAME, fit.optimizer.state(), start=begun)
+                folder.keep(NAME, fit.optimizer.state(), start=begun)
             bar.update()
 
         return fit.run(follow)
