@@ -41,6 +41,17 @@ def test_says_what_was_run_and_what_was_found(opened: Open, studies: dict[str, S
     assert redundant == ["L3H0 or L3H1\t-0.900\t-0.010 and -0.020\t1e-09"]
 
 
+def test_says_how_few_heads_do_the_task(opened: Open, studies: dict[str, Study]) -> None:
+    page, found = opened(), studies["4x8"].faithfulness
+    assert found is not None
+    section = page.locator("#faithfulness-section")
+    assert found.sentence[1:] in section.inner_text()
+    rows = section.locator("#faithfulness-table tbody tr")
+    assert rows.count() == len(found.curves) == 4
+    assert str(found.curves[0].cmd) in rows.nth(0).inner_text()
+    assert f"{found.size_reaching(found.curves[0])} of 32" in rows.nth(0).inner_text()
+
+
 @pytest.mark.parametrize("name", ["4x8", "hybrid", "30x9", "80x64"])
 def test_nothing_is_wider_than_the_screen(opened: Open, name: str) -> None:
     page = opened(name, width=1280)
@@ -54,8 +65,9 @@ def test_nothing_is_wider_than_the_screen(opened: Open, name: str) -> None:
 def test_charts_are_drawn_for_eyes_and_ears(opened: Open, studies: dict[str, Study]) -> None:
     page = opened(width=390)
     charts = page.locator("svg.chart")
-    # Two by layer, three curves of three stages, three checks, four matrices, two by strength.
-    assert charts.count() == 2 + 9 + 3 + 4 + 2
+    # Two by layer, three curves of three stages, three checks, two of faithfulness, four matrices,
+    # two by strength.
+    assert charts.count() == 2 + 9 + 3 + 2 + 4 + 2
     for chart in charts.all():
         assert chart.get_attribute("role") == "img"
         assert chart.get_attribute("aria-label")
@@ -153,11 +165,12 @@ def test_a_study_that_says_little_has_a_page_too(opened: Open, tmp_path: Path) -
         heads=heads,
         proofs=Checks(),
         metrics=study.metrics.iloc[:0],
+        faithfulness=None,
     )
     page = opened(str(save_page(bare, tmp_path / "bare.html")))
     assert page.locator("h1").inner_text() == "</script><b>a & b"
     assert page.locator(".cell").count() == 6
-    for hidden in ("curves", "checks", "agreement", "path"):
+    for hidden in ("curves", "checks", "faithfulness", "agreement", "path"):
         assert page.locator(f"#{hidden}-section").count() == 0
         assert page.locator(f"nav a[href='#{hidden}-section']").count() == 0
     page.hover("[data-head=L1H1]")

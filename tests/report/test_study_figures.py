@@ -42,7 +42,9 @@ def test_pictures_are_the_same_bytes_each_time(tmp_path: Path) -> None:
 
 def test_figures_without_their_subject_are_left_out(tmp_path: Path) -> None:
     study = example_study(2, 3, 1)
-    bare = dataclasses.replace(study, proofs=Checks(), metrics=study.metrics.iloc[:0], manifest={})
+    bare = dataclasses.replace(
+        study, proofs=Checks(), metrics=study.metrics.iloc[:0], manifest={}, faithfulness=None
+    )
     names = {path.stem for path in save_figures(bare, tmp_path)}
     assert names == {"roles", "scores", "gates", "layers"}
     with pytest.raises(ResultsError, match="no path"):
@@ -64,6 +66,7 @@ PANELS = {
     "layers": 2,
     "curves": 9,
     "checks": 3,
+    "faithfulness": 2,
     "agreement": 4,
     "path": 2,
 }

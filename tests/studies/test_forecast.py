@@ -18,7 +18,7 @@ from chg.studies.forecast import LONG, Forecast, duration, forecast, tell
 
 def made(**parts: Any) -> Forecast:
     """A forecast with some times, in seconds."""
-    names = ("fits", "measuring", "ablation", "check", "patterns")
+    names = ("fits", "measuring", "ablation", "check", "ranking", "patterns")
     times = {**dict.fromkeys(names, 0.0), **parts}
     return Forecast(config=StudyConfig(seeds=10), updates=500, memory=2_500_000_000, **times)
 

@@ -165,6 +165,10 @@ def _plain_metric(model: Any, rows: chg.TokenData, gates: Tensor) -> float:
     return float(torch.stack(values).mean())
 
 
+WRITTEN = ("gates.safetensors", "metrics.jsonl", "heads.csv", "checks.json", "faithfulness.json")
+"""Files that do not depend on when a study was made."""
+
+
 class Killed(BaseException):
     """What a killed process feels like."""
 
@@ -195,9 +199,11 @@ def _run(folder: Path, **settings: Any) -> Study:
         ("pushed.42.44.fall", 1),
         ("pushed.42.44", 4),
         ("pushed.42.44.done", 1),
+        ("ranking", 3),
         ("ablation", 1),
         ("check_irrelevance", 1),
         ("stages", 2),
+        ("faithfulness", 1),
     ],
 )
 def test_a_study_goes_on_to_the_same_numbers(
@@ -233,7 +239,7 @@ def test_a_study_goes_on_to_the_same_numbers(
         (path,) = (tmp_path / "run" / "continue").glob("pushed.*.done.safetensors")
         path.write_bytes(path.read_bytes()[:-3] + b"\x00\x00\xff")
     _run(tmp_path / "run", resume=True)
-    for file in ("gates.safetensors", "metrics.jsonl", "heads.csv", "checks.json"):
+    for file in WRITTEN:
         assert (tmp_path / "run" / file).read_bytes() == (uninterrupted / file).read_bytes(), file
 
 

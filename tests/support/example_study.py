@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
+from chg.ablation.faithfulness import measure_faithfulness
+from chg.engine.evaluation import SequenceScores
 from chg.report import Study
 from chg.results.agreement import Agreement
 from chg.results.causal import CausalCurve, Checks, Correlation, GroupEffect
 from chg.results.convergence import Convergence, FitMotion
+from chg.results.faithfulness import Faithfulness, Ranking
 from chg.results.heads_table import heads_table
 from chg.results.redundancy import RedundantPair
 from chg.results.roles import classify_heads, role_over_seeds
@@ -79,7 +84,29 @@ def example_study(
         ),
         agreement=_agreement(by_seed, roles),
         path=_path(by_seed, gates, exists) if path else None,
+        faithfulness=_faithfulness(by_seed["facilitation"].mean(0), random),
     )
+
+
+def _faithfulness(scores: NDArray[np.float64], random: np.random.Generator) -> Faithfulness:
+    """Curves that rise sooner for better rankings, measured on rows that are made up."""
+    exists = torch.from_numpy(np.isfinite(scores))
+    none, all_ = random.normal(-9, 1, 40), random.normal(-1, 0.5, 40)
+    speed = {"budgeted fit": 0.1, "facilitation": 0.2, "ablation": 0.3, "random": 0.7}
+    orders = [Ranking(name, scores[None], 3 * i) for i, name in enumerate(speed)]
+    speeds = [speed[ranking.name] for ranking in orders]
+
+    def evaluate(_: str, matrices: Sequence[Tensor]) -> list[SequenceScores]:
+        inner = (len(matrices) - 2) // len(orders)
+        scored = []
+        for i, matrix in enumerate(matrices):
+            share = float(matrix.sum() / exists.sum())
+            # The first two keep none and all.
+            f = share if i < 2 else 1 - np.exp(-share / speeds[(i - 2) // inner])
+            scored.append(SequenceScores(none + (all_ - none) * f, np.full(40, f), np.ones(40)))
+        return scored
+
+    return measure_faithfulness(evaluate, orders, exists, ablation="zero", metric="logprob")
 
 
 def _logits(
