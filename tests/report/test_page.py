@@ -45,7 +45,7 @@ def test_says_how_few_heads_do_the_task(opened: Open, studies: dict[str, Study])
     page, found = opened(), studies["4x8"].faithfulness
     assert found is not None
     section = page.locator("#faithfulness-section")
-    assert found.sentence[1:] in section.inner_text()
+    assert found.sentence in section.inner_text()
     rows = section.locator("#faithfulness-table tbody tr")
     assert rows.count() == len(found.curves) == 4
     assert str(found.curves[0].cmd) in rows.nth(0).inner_text()

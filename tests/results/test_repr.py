@@ -82,8 +82,8 @@ def test_a_result_shows_itself_in_a_line_or_two(what: str) -> None:
 
 
 def test_a_validation_shows_what_holds() -> None:
-    validation = Validation(STUDY.proofs)
+    validation = Validation(STUDY.proofs, STUDY.faithfulness)
     assert repr(validation) == (
         "<Validation: facilitation holds, irrelevance does not hold, interference not tested; "
-        "3 correlations>"
+        "3 correlations, 4 rankings>"
     )

@@ -181,7 +181,7 @@ def _print_ranking(command: Command, found: Faithfulness) -> None:
             for curve in found.curves
         ],
     )
-    say(f"{found.sentence[0].upper()}{found.sentence[1:]}")
+    say(found.sentence)
     say(f"wrote {command.output.out}")
 
 

@@ -71,13 +71,14 @@ def run(command: Command) -> None:
 
 
 def _write_and_print(finished: Study, result: Validation, folder: Path) -> None:
-    """Write checks.json and its picture, and print the verdicts."""
+    """Write checks.json, faithfulness.json and their pictures, and print the verdicts."""
     from chg.report import save_figures
-    from chg.results import CHECKS, write_checks
+    from chg.results import CHECKS, FAITHFULNESS, write_checks
 
-    checked = replace(finished, proofs=result.proofs)
+    checked = replace(finished, proofs=result.proofs, faithfulness=result.faithfulness)
     write_checks(folder / CHECKS, result.proofs)
-    save_figures(checked, folder, only=("checks",))
+    result.faithfulness.save(folder / FAITHFULNESS)
+    save_figures(checked, folder, only=("checks", "faithfulness"))
     for curve in result.checks:
         say(f"{curve.score}: {curve.verdict}")
     print_table(
@@ -85,7 +86,8 @@ def _write_and_print(finished: Study, result: Validation, folder: Path) -> None:
         ("score", "effect", "correlation"),
         [(rank.score, rank.effect, f"{rank.spearman:+.2f}") for rank in result.correlations],
     )
-    say(f"wrote checks.json and checks.png to {folder}")
+    say(result.faithfulness.sentence)
+    say(f"wrote checks.json, faithfulness.json and their pictures to {folder}")
 
 
 def _study_command(settings: Mapping[str, Any] | None, check: CheckConfig) -> StudyCommand:

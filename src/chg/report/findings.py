@@ -194,7 +194,7 @@ def _faithfulness(study: StudyResults) -> list[str]:
     found = study.faithfulness
     if found is None:
         return []
-    return [f"{found.sentence[0].upper()}{found.sentence[1:]}."]
+    return [found.sentence]
 
 
 def _redundant(study: StudyResults) -> list[str]:

@@ -184,7 +184,7 @@ def _faithfulness(study: StudyResults) -> str:
     found = study.faithfulness
     if found is None:
         return ""
-    words = f'<p class="hint">{prose(found.sentence[0].upper() + found.sentence[1:])}.</p>'
+    words = f'<p class="hint">{prose(found.sentence)}</p>'
     rows = [
         (
             curve.ranking,

@@ -145,18 +145,18 @@ class Faithfulness:
         """Say how few heads do the task, or why that cannot be said."""
         if not self.defined:
             return (
-                "keeping or ablating all heads makes no sure difference on these rows, so that "
-                "faithfulness is not defined"
+                "Keeping or ablating all heads makes no sure difference on these rows, so that "
+                "faithfulness is not defined."
             )
         best = self.curves[0]
         size = self.size_reaching(best)
         assert size is not None
         at = int(np.flatnonzero(self.sizes == size)[0])
         return (
-            f"ranked by {best.ranking}, the first {size} of {self.heads} heads reach "
+            f"Ranked by {best.ranking}, the first {size} of {self.heads} heads reach "
             f"{best.mean[at]:.0%} of what all do (95 % interval {best.low[at]:.0%} to "
             f"{best.high[at]:.0%}) with the rest ablated, and "
-            f"{best.accuracy[:, at].mean():.0%} of the target tokens are right; CMD {best.cmd}"
+            f"{best.accuracy[:, at].mean():.0%} of the target tokens are right; CMD {best.cmd}."
         )
 
     @property

@@ -1,4 +1,4 @@
-"""Proof of what a study says: ablation, the causal check, and agreement of scores with effects."""
+"""Proof of what a study says: ablation, the causal check, rank correlations and faithfulness."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from chg.ablation import study_rankings
 from chg.config import StudyConfig
 from chg.data import TokenData
 from chg.errors import ConfigError, GateError, ResultsError
@@ -18,7 +19,7 @@ from chg.models import (
     unwrap_model,
 )
 from chg.report import Study
-from chg.results import CausalCurve, Checks, Correlation, StudyScores
+from chg.results import CausalCurve, Checks, Correlation, Faithfulness, StudyScores
 from chg.studies.folder import require_same_weights
 from chg.studies.proofs import Prover
 from chg.studies.resumable import ResumableEvaluation
@@ -29,6 +30,8 @@ class Validation:
     """Result of the check of a study."""
 
     proofs: Checks
+    faithfulness: Faithfulness
+    """Effects of keeping the first heads of the study's rankings."""
 
     @property
     def checks(self) -> tuple[CausalCurve, ...]:
@@ -43,7 +46,10 @@ class Validation:
     def __repr__(self) -> str:
         words = {True: "holds", False: "does not hold", None: "not tested"}
         said = ", ".join(f"{curve.score} {words[curve.holds]}" for curve in self.checks)
-        return f"<Validation: {said or 'no curve'}; {len(self.correlations)} correlations>"
+        return (
+            f"<Validation: {said or 'no curve'}; {len(self.correlations)} correlations, "
+            f"{len(self.faithfulness.curves)} rankings>"
+        )
 
 
 @plain_torch()
@@ -113,4 +119,4 @@ def validate(
         study.competence,
     )
     _, proofs = prover.prove()
-    return Validation(proofs)
+    return Validation(proofs, prover.faithfulness(study_rankings(study)))
