@@ -4,6 +4,8 @@ from chg.config import Stage
 from chg.results.ablation import AblationResult, HeadScore, Method, Step
 from chg.results.agreement import Agreement, rank_correlation
 from chg.results.causal import CausalCurve, Checks, Correlation, GroupEffect, write_checks
+from chg.results.compared_studies import NamedStudy, compare_studies, require_one_shape
+from chg.results.comparison import COMPARISON, ComparedRun, ComparisonResults, RunPair
 from chg.results.competence import TUNED, Competence
 from chg.results.contrast import (
     ContrastFit,
@@ -14,9 +16,11 @@ from chg.results.contrast import (
 )
 from chg.results.convergence import Convergence, FitMotion, read_convergence
 from chg.results.disagreement import nothing_below
+from chg.results.head_differences import APART, FEWEST_SEEDS
 from chg.results.heads_table import heads_table, lambda_range
 from chg.results.intervals import SIGNIFICANT, p_values, q_values, t_quantile
 from chg.results.known_heads import KNOWN_ABOVE, KnownHeads, Separation, more_than_drawn, separation
+from chg.results.likeness import Likeness
 from chg.results.patterns import PATTERNS, AttentionPatterns
 from chg.results.provenance import git_commit, origin, package_versions
 from chg.results.redundancy import MOST_PAIRS, RedundantPair, propose_pairs
@@ -37,8 +41,11 @@ from chg.results.study_files import read_manifest
 from chg.results.study_scores import Effects, PathScores, StudyScores, read_path, read_scores
 
 __all__ = [
+    "APART",
     "CHECKS",
+    "COMPARISON",
     "FAMILIES",
+    "FEWEST_SEEDS",
     "GATES",
     "KNOWN_ABOVE",
     "METRICS",
@@ -57,6 +64,8 @@ __all__ = [
     "AttentionPatterns",
     "CausalCurve",
     "Checks",
+    "ComparedRun",
+    "ComparisonResults",
     "Competence",
     "ContrastFit",
     "ContrastResults",
@@ -68,10 +77,13 @@ __all__ = [
     "GroupEffect",
     "HeadScore",
     "KnownHeads",
+    "Likeness",
     "LogitsOfStudy",
     "Method",
+    "NamedStudy",
     "PathScores",
     "RedundantPair",
+    "RunPair",
     "Separation",
     "SideMetrics",
     "Stage",
@@ -80,6 +92,7 @@ __all__ = [
     "StudyScores",
     "Taxonomy",
     "classify_heads",
+    "compare_studies",
     "git_commit",
     "heads_table",
     "in_family",
@@ -97,6 +110,7 @@ __all__ = [
     "read_manifest",
     "read_path",
     "read_scores",
+    "require_one_shape",
     "role_over_seeds",
     "separation",
     "t_quantile",
