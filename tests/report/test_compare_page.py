@@ -13,7 +13,8 @@ from chg.errors import ConfigError
 from chg.report import Comparison
 from chg.report.comparison_folder import save_comparison
 from chg.report.comparison_tables import MOST_HEADS
-from support.example_runs import gates_near_ends, study_of_gates
+from support.drawn_runs import gates_near_ends
+from support.example_runs import study_of_gates
 from support.page import Open
 
 NAMES = {"two": ["base", "<tuned> & more"], "three": ["a", "b", "c"]}

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from scipy.stats import ttest_ind
 
 from chg.results.head_differences import head_differences, t_p_values, welch_p_values
-from support.example_runs import gates_near_ends
+from support.drawn_runs import SHARES, few_unsure, gates_near_ends
 
 
 def test_welch_is_scipys() -> None:
@@ -28,8 +27,7 @@ def test_planted_differences_are_found() -> None:
     for seeds, least in ((3, 0.9), (5, 0.95)):
         found, wrong = [], 0
         for _ in range(10):
-            unsure = random.random(270) < 0.15
-            share = np.where(unsure, random.random(270), random.random(270) < 0.25)
+            share = few_unsure(random, 270)
             other = share.copy()
             share[:20], other[:20] = np.tile([0.0, 1.0], 10), np.tile([1.0, 0.0], 10)
             pair = tuple(gates_near_ends(random, chance, seeds) for chance in (share, other))
@@ -40,15 +38,7 @@ def test_planted_differences_are_found() -> None:
         assert wrong / (10 * 20) < 0.06
 
 
-def shares(random: np.random.Generator, kind: str, heads: int) -> NDArray[np.float64]:
-    if kind == "all undecided":
-        return np.full(heads, 0.5)
-    if kind == "mixed":
-        return random.beta(0.3, 0.3, heads)
-    return np.where(random.random(heads) < 0.15, random.random(heads), random.random(heads) < 0.25)
-
-
-@pytest.mark.parametrize("kind", ["few undecided", "all undecided", "mixed"])
+@pytest.mark.parametrize("kind", SHARES)
 @pytest.mark.parametrize("seeds", [3, 5])
 @pytest.mark.parametrize("heads", [32, 270])
 def test_seldom_does_a_head_differ_by_chance(kind: str, seeds: int, heads: int) -> None:
@@ -56,7 +46,7 @@ def test_seldom_does_a_head_differ_by_chance(kind: str, seeds: int, heads: int) 
     random = np.random.default_rng(2)
     wrong = 0
     for _ in range(20):
-        chance = shares(random, kind, heads)
+        chance = SHARES[kind](random, heads)
         left, right = (gates_near_ends(random, chance, seeds) for _ in range(2))
         wrong += int(head_differences([(left, right), (1 - left, 1 - right)]).differs.sum())
     assert wrong / (20 * heads) < 0.01

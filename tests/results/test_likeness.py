@@ -6,13 +6,11 @@ import math
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from chg.results.agreement import overlap_matrix
 from chg.results.deals import MOST_DEALS, other_deals
 from chg.results.likeness import between_runs, chance_of_gap, within_run
-
-HEADS = 60
+from support.drawn_runs import DRAWS, sizes
 
 
 def test_every_deal_is_another() -> None:
@@ -65,43 +63,30 @@ def test_the_p_value_is_the_share_of_deals() -> None:
     assert chance_of_gap(np.ones((6, 6)), [0, 1, 2], [3, 4, 5]) == 1
 
 
-def draw(random: np.random.Generator, seeds: int, shift: int, kind: str) -> NDArray[np.bool_]:
-    """Facilitating sets: heads apart, sizes that go up and down together, or two circuits."""
-    chance = np.roll(np.where(np.arange(HEADS) < 15, 0.85, 0.05), shift)
-    if kind == "sizes":
-        logits = np.log(chance / (1 - chance)) + random.normal(0, 0.5, (seeds, 1))
-        return np.asarray(random.random((seeds, HEADS)) < 1 / (1 + np.exp(-logits)))
-    found = random.random((seeds, HEADS)) < chance
-    if kind == "two circuits":
-        other = random.random((seeds, HEADS)) < np.roll(chance, 20)
-        found = np.where((random.random(seeds) < 0.5)[:, None], found, other)
-    return np.asarray(found)
-
-
-@pytest.mark.parametrize("kind", ["apart", "sizes", "two circuits"])
+@pytest.mark.parametrize("kind", DRAWS)
 def test_intervals_hold(kind: str) -> None:
     """The true mean lies in about 95 % of them; in 90 % where seeds find one of two circuits."""
-    random = np.random.default_rng(5)
-    many = draw(random, 600, 0, kind), draw(random, 600, 8, kind)
+    random, draw = np.random.default_rng(5), DRAWS[kind]
+    many = draw(random, 600, 0), draw(random, 600, 8)
     truth_between = overlap_matrix(*many).mean()
     within = overlap_matrix(many[0], many[0])
     truth_within = within[np.triu_indices(len(within), 1)].mean()
     for seeds in (3, 5):
         hits = np.zeros((2, 200), dtype=bool)
         for trial in range(200):
-            left, right = draw(random, seeds, 0, kind), draw(random, seeds, 8, kind)
+            left, right = draw(random, seeds, 0), draw(random, seeds, 8)
             between = between_runs(overlap_matrix(left, right), range(seeds), range(seeds))
             alone = within_run(overlap_matrix(left, left), range(seeds))
             hits[0, trial] = between.low <= truth_between <= between.high
             hits[1, trial] = alone.low <= truth_within <= alone.high
         coverage = hits.mean(1)
-        assert coverage.min() > (0.85 if kind == "two circuits" else 0.9), coverage
+        assert coverage.min() > (0.85 if "circuits" in kind else 0.9), coverage
 
 
 def test_p_values_are_not_too_small_where_nothing_differs() -> None:
     random = np.random.default_rng(6)
     found = []
     for _ in range(200):
-        sets = draw(random, 8, 0, "sizes")
+        sets = sizes(random, 8, 0)
         found.append(chance_of_gap(overlap_matrix(sets, sets), range(4), range(4, 8)))
     assert np.mean(np.array(found) <= 0.1) < 0.16

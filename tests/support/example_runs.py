@@ -60,19 +60,3 @@ def study_of_gates(
         heads=heads_table(of_seeds, overall, effects, None, {}),
         agreement=agreement_of(by_seed, in_family(found.roles, "facilitation")),
     )
-
-
-def gates_near_ends(
-    random: np.random.Generator, open_share: NDArray[np.float64], seeds: int, noise: float = 1.0
-) -> NDArray[np.float64]:
-    """Gates that are open in some seeds and closed in others, `[seed, ...]`, cut as fits cut them.
-
-    Args:
-        random: generator.
-        open_share: chance of every gate to be open.
-        seeds: number of seeds.
-        noise: standard deviation of the logits around either end.
-    """
-    is_open = random.random((seeds, *open_share.shape)) < open_share
-    logits = np.where(is_open, 4.0, -4.0) + random.normal(0, noise, is_open.shape)
-    return np.asarray(1 / (1 + np.exp(-np.clip(logits, -4, 4))))

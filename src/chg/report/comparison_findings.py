@@ -8,7 +8,7 @@ import numpy as np
 
 from chg.config import METRIC_WORDS
 from chg.files import counted
-from chg.report.findings import NAMED, Ground
+from chg.report.findings import NAMED, Ground, more
 from chg.results import (
     FEWEST_SEEDS,
     SIGNIFICANT,
@@ -118,11 +118,11 @@ def _differing(comparison: ComparisonResults, pair: RunPair) -> str:
         f"{comparison.name(row['layer'], row['head'])} {_change(pair, row)}"
         for row in differing.head(NAMED).to_dict("records")
     )
-    more = f" and {len(differing) - NAMED} more" if len(differing) > NAMED else ""
     verb = "differs" if len(differing) == 1 else "differ"
     return (
         f"{len(differing)} of {len(comparison.heads)} heads {verb} by more than the seeds of "
-        f"either run do: {named}{more}. Gates near 0 and 1 make a t test rough, so {dealt}."
+        f"either run do: {named}{more(len(differing))}. Gates near 0 and 1 make a t test rough, "
+        f"so {dealt}."
     )
 
 
@@ -157,15 +157,15 @@ def _changed(comparison: ComparisonResults, pair: RunPair) -> str:
             "that differ"
         )
     if open_:
-        more = "" if changed.empty else " more"
-        text += f"; {open_}{more} {'is' if open_ == 1 else 'are'} undecided in a run"
+        others = "" if changed.empty else " more"
+        text += f"; {open_}{others} {'is' if open_ == 1 else 'are'} undecided in a run"
     return f"{text}."
 
 
 def _ablation(comparison: ComparisonResults, pair: RunPair) -> str:
     if not comparison.compares_ablation(pair):
         return "ablation scores are not compared: they measure different things."
-    significant = int((comparison.heads[pair.column("ablation_q")] < SIGNIFICANT).sum())
+    changed = comparison.ablated_otherwise(pair)
     left, right = comparison.run(pair.left), comparison.run(pair.right)
     same = left.held_out_mark is not None and left.held_out_mark == right.held_out_mark
     rows = (
@@ -173,7 +173,14 @@ def _ablation(comparison: ComparisonResults, pair: RunPair) -> str:
         if same
         else "on other rows, whose errors are independent"
     )
+    scores = [f"ablation_score_{name}" for name in (pair.left, pair.right)]
+    named = ", ".join(
+        f"{comparison.name(row['layer'], row['head'])} "
+        f"{' to '.join(f'{row[score]:+.3f}' for score in scores)}"
+        for row in changed.head(NAMED).to_dict("records")
+    )
     return (
-        f"ablation alone has another effect for {significant} of {len(comparison.heads)} heads "
-        f"(q below {SIGNIFICANT:g}), measured {rows}."
+        f"ablating a head alone has another effect for {len(changed)} of {len(comparison.heads)} "
+        f"heads (q below {SIGNIFICANT:g}){f': {named}' if named else ''}{more(len(changed))}; "
+        f"measured {rows}."
     )

@@ -11,7 +11,7 @@ import numpy as np
 
 from chg.config import UNIT_LETTERS
 from chg.report.comparison_figures import differing_map
-from chg.report.comparison_findings import comparison_grounds, interval, pair_findings
+from chg.report.comparison_findings import comparison_grounds, pair_findings
 from chg.report.comparison_tables import cross_table, heads_table, listed_heads
 from chg.report.frame import Frame, template_part
 from chg.report.notebook import squares
@@ -29,11 +29,13 @@ from chg.results import (
     Likeness,
     RunPair,
     in_family,
+    nothing_below,
 )
 
 LARGEST_CELL, MAP_WIDTH, MAP_HEIGHT = 26.0, 560.0, 620.0
 """Pixels of a head, and of a map at most."""
 ENDS = "mean", "min", "max"
+MEASURES = {"overlap": "overlap (Jaccard)", "correlation": "rank correlation (Spearman)"}
 READ = ("role", "seeds", "facilitation", "interference", "ablation")
 """Columns that are read of the head that is pointed at."""
 
@@ -143,7 +145,8 @@ def _likeness(comparison: ComparisonResults) -> str:
         for pair in comparison.pairs
     ]
     measured = ("least and most alike", "p")
-    header = ("between", "overlap (Jaccard)", *measured, "rank correlation (Spearman)", *measured)
+    names = [f"{name}, 95 % interval" for name in MEASURES.values()]
+    header = ("between", names[0], *measured, names[1], *measured)
     return table("likeness", header, rows)
 
 
@@ -151,7 +154,8 @@ def _told(likeness: Likeness, p: float | None) -> tuple[str, str, str]:
     if not likeness.pairs:
         return NOTHING, NOTHING, NOTHING
     ends = f"{likeness.lowest:.2f} to {likeness.highest:.2f}"
-    return interval(likeness), ends, NOTHING if p is None or np.isnan(p) else f"{p:.2g}"
+    reach = f" ({likeness.low:.2f} to {likeness.high:.2f})" if likeness.has_interval else ""
+    return f"{likeness.mean:.2f}{reach}", ends, NOTHING if p is None or np.isnan(p) else f"{p:.2g}"
 
 
 def _matrices(comparison: ComparisonResults) -> str:
@@ -159,18 +163,15 @@ def _matrices(comparison: ComparisonResults) -> str:
     if len(comparison.runs) < 3:
         return ""
     names = [run.name for run in comparison.runs]
-    squares_ = []
-    for measure, words in (
-        ("overlap", "overlap (Jaccard)"),
-        ("correlation", "rank correlation (Spearman)"),
-    ):
+    tables = []
+    for measure, words in MEASURES.items():
         values = comparison.matrix(measure)
         rows = [
             (name, *(NOTHING if np.isnan(value) else f"{value:.2f}" for value in row))
             for name, row in zip(names, values, strict=True)
         ]
-        squares_.append(table(f"{measure}-matrix", (words, *names), rows))
-    return "".join(squares_)
+        tables.append(table(f"{measure}-matrix", (words, *names), rows))
+    return "".join(tables)
 
 
 def _pair(comparison: ComparisonResults, pair: RunPair) -> Section:
@@ -188,8 +189,9 @@ def _pair(comparison: ComparisonResults, pair: RunPair) -> Section:
         f"Heads that differ: {_both(pair)}" if several else "Heads that differ",
         f"{pair.left}, {pair.right}" if several else "Heads",
         body,
-        "Those that differ by more than the seeds of either run, then those whose role changes; "
-        "the largest change first. A change is the second run less the first.",
+        "Those that differ by more than the seeds of either run do, then those whose role changes, "
+        f"then those whose ablation changes by more than {nothing_below(None):g} nats; of each the "
+        "largest change first. A change is the second run less the first.",
     )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from chg.report.page_facts import NOTHING
 from chg.report.palette import slug
-from chg.results import APART, ComparisonResults, RunPair
+from chg.results import APART, ComparisonResults, RunPair, nothing_below
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,11 +22,18 @@ Cell = tuple[str, float | None]
 
 
 def listed_heads(comparison: ComparisonResults, pair: RunPair) -> pd.DataFrame:
-    """Heads that differ, then those that change their role alone, the largest change first."""
+    """Heads that differ, then those that change their role, or whose ablation has another effect.
+
+    Of the last those alone in which it is more than nothing; of each the largest change first.
+    """
     import pandas as pd
 
-    differing, changed = (comparison.ranked(pair, column) for column in ("differs", "changed"))
-    return pd.concat([differing, changed[~changed[pair.column("differs")]]])
+    parts = [comparison.ranked(pair, column) for column in ("differs", "changed")]
+    if comparison.compares_ablation(pair):
+        ablated = comparison.ablated_otherwise(pair)
+        parts.append(ablated[ablated[pair.column("ablation_change")].abs() > nothing_below(None)])
+    together = pd.concat(parts)
+    return together[~together.index.duplicated()]
 
 
 def heads_table(comparison: ComparisonResults, pair: RunPair, chosen: pd.DataFrame) -> str:

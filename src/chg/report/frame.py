@@ -26,7 +26,7 @@ from chg.report.palette import (
 
 @dataclass(frozen=True)
 class Frame:
-    """What stands around the sections of a page."""
+    """Surroundings of the sections of a page."""
 
     title: str
     skip: str

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from chg.config import AblationKind, Metric, Unit, head_label
 from chg.errors import ResultsError
 from chg.files import plain_json, read_json, write_json
+from chg.results.intervals import SIGNIFICANT
 from chg.results.likeness import Likeness
 from chg.results.roles import ROLES, UNDECIDED
 from chg.results.schema import Count, Figure, Place, read_record
@@ -200,6 +201,14 @@ class ComparisonResults:
         """Larger of the changes of facilitation and of interference of every head."""
         changes = [pair.column(f"{score}_change") for score in ("facilitation", "interference")]
         return self.heads[changes].abs().max(axis=1)
+
+    def ablated_otherwise(self, pair: RunPair) -> pd.DataFrame:
+        """Heads whose ablation has another effect in the other run, the largest change first."""
+        if not self.compares_ablation(pair):
+            return self.heads.iloc[:0]
+        chosen = self.heads[self.heads[pair.column("ablation_q")] < SIGNIFICANT]
+        sizes = chosen[pair.column("ablation_change")].abs()
+        return chosen.loc[sizes.sort_values(ascending=False, kind="stable").index]
 
     def compares_ablation(self, pair: RunPair) -> bool:
         """True where the ablation scores of both runs measure the same."""
