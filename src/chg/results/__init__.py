@@ -4,8 +4,9 @@ from chg.config import Stage
 from chg.results.ablation import AblationResult, HeadScore, Method, Step
 from chg.results.agreement import Agreement, rank_correlation
 from chg.results.causal import CausalCurve, Checks, Correlation, GroupEffect, write_checks
+from chg.results.compared_runs import ComparedRun, RunPair
 from chg.results.compared_studies import NamedStudy, compare_studies, require_one_shape
-from chg.results.comparison import COMPARISON, ComparedRun, ComparisonResults, RunPair
+from chg.results.comparison import COMPARISON, ComparisonResults
 from chg.results.competence import TUNED, Competence
 from chg.results.contrast import (
     ContrastFit,

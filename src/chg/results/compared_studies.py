@@ -15,7 +15,7 @@ from chg.config import UNIT_NAMES
 from chg.errors import ConfigError
 from chg.files import short_name
 from chg.results.agreement import overlap_matrix, rank_matrix
-from chg.results.comparison import RUN_COLUMNS, ComparedRun, RunPair, role_changes
+from chg.results.compared_runs import RUN_COLUMNS, ComparedRun, RunPair, role_changes
 from chg.results.deals import other_deals
 from chg.results.head_differences import head_differences, t_p_values
 from chg.results.intervals import q_values
