@@ -66,7 +66,7 @@ _NAMES = {
         "make_reference",
     ],
     "models": ["find_head_sites", "frozen", "load_model", "register_architecture"],
-    "report": ["Study", "analyze"],
+    "report": ["Comparison", "Study", "analyze", "compare"],
     "results": [
         "AblationResult",
         "AttentionPatterns",

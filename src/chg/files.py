@@ -7,6 +7,7 @@ import errno
 import fcntl
 import hashlib
 import json
+import math
 import os
 import re
 import shutil
@@ -17,6 +18,7 @@ from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from chg.errors import ChgError, OutputError, ResultsError, reason
@@ -109,10 +111,7 @@ def require_usable_folder(path: str | Path, *, resume: bool) -> None:
         OutputError: it holds something that is no study to go on with.
     """
     path = Path(path)
-    if not path.exists():
-        return
-    # A run killed at its first file leaves a hidden one.
-    if path.is_dir() and all(file.name.startswith(".") for file in path.iterdir()):
+    if _is_unused(path):
         return
     if not resume:
         raise OutputError(
@@ -121,6 +120,23 @@ def require_usable_folder(path: str | Path, *, resume: bool) -> None:
         )
     if not (path / MANIFEST).is_file():
         raise OutputError(f"{path} holds no study to go on with; choose another --out")
+
+
+def require_new_folder(path: str | Path) -> None:
+    """Check that nothing stands where a folder is to be written.
+
+    Raises:
+        OutputError: something does.
+    """
+    if not _is_unused(Path(path)):
+        raise OutputError(f"{path} exists already and is never overwritten; choose another --out")
+
+
+def _is_unused(path: Path) -> bool:
+    if not path.exists():
+        return True
+    # A run killed at its first file leaves a hidden one.
+    return path.is_dir() and all(file.name.startswith(".") for file in path.iterdir())
 
 
 @contextlib.contextmanager
@@ -220,6 +236,17 @@ def write_json(path: str | Path, content: Mapping[str, Any], *, allow_nan: bool 
     with atomic_path(path) as temporary:
         text = json.dumps(content, indent=1, allow_nan=allow_nan)
         temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def plain_json(value: Any) -> Any:
+    """Replace numpy's numbers and arrays by Python's, and NaN, unknown to JSON, by None."""
+    if isinstance(value, np.ndarray | np.generic):
+        value = value.tolist()
+    if isinstance(value, Mapping):
+        return {str(key): plain_json(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain_json(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def read_text(path: Path) -> str:

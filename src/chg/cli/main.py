@@ -17,6 +17,7 @@ from chg.interrupts import interrupted, say_interrupted
 VERBS = {
     "study": "all of it with many seeds: roles with uncertainty, a causal check, a report",
     "validate": "check a study causally: toggle heads in order of each score",
+    "compare": "compare studies head by head: two tasks, or a base and a fine-tuned model",
     "fit": "fit one gate per head: initialisation, retention or removal",
     "ablate": "take heads out and measure what happens, one by one or one after another",
     "contrast": "fit gates that keep one behaviour and lose another",

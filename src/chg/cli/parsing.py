@@ -145,6 +145,8 @@ def _from_yaml(command: type, path: str | None, arguments: Sequence[str]) -> lis
             if not isinstance(value, bool):
                 raise ConfigError(f"config file {path}: {name} must be true or false, got {value}")
             flags.append(f"--{name}" if value else f"--no_{name}")
+        elif known[name].startswith("tuple"):
+            flags += [f"--{name}", *map(str, parts)]
         else:
             flags.append(f"--{name}={value}")
     if TRUST in flags and not {TRUST, TRUST.replace("_", "-")} & set(arguments):

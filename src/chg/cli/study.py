@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from chg.cli.parsing import flat_settings, value_of
 from chg.cli.study_command import StudyCommand, StudyOutput, describe_folder
-from chg.cli.terminal import print_table, say
+from chg.cli.terminal import print_table, say, say_items
 from chg.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ EXAMPLES = """\
   chg study --config runs/icl/config.yaml --out runs/icl-again"""
 
 SHOWN = 8
-LONGEST_LINE = 100
 
 
 Command = StudyCommand
@@ -88,12 +87,7 @@ def run(command: StudyCommand) -> None:
 
 def print_findings(finished: Study) -> None:
     """Print what the study found, a paragraph per finding."""
-    from shutil import get_terminal_size
-    from textwrap import fill
-
-    width = min(get_terminal_size().columns, LONGEST_LINE)
-    for sentence in finished.findings:
-        say(fill(sentence, width, initial_indent="- ", subsequent_indent="  "))
+    say_items(finished.findings)
 
 
 def print_study(finished: Study) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from chg.errors import ConfigError
+
+LONGEST_LINE = 100
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,16 @@ def say(text: str) -> None:
     """Print a line of result to stdout."""
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
+
+
+def say_items(sentences: Iterable[str]) -> None:
+    """Print sentences to stdout, a paragraph each, as wide as the terminal or `LONGEST_LINE`."""
+    from shutil import get_terminal_size
+    from textwrap import fill
+
+    width = min(get_terminal_size().columns, LONGEST_LINE)
+    for sentence in sentences:
+        say(fill(sentence, width, initial_indent="- ", subsequent_indent="  "))
 
 
 def format_number(value: float | None, digits: int = 4) -> str:

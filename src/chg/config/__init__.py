@@ -28,6 +28,7 @@ from chg.config.choices import (
     Unit,
     head_label,
 )
+from chg.config.comparison import CompareConfig
 from chg.config.data import (
     DEFAULT_DATASET,
     AblationData,
@@ -63,6 +64,7 @@ __all__ = [
     "AblationOrder",
     "AnalysisConfig",
     "CheckConfig",
+    "CompareConfig",
     "ContrastConfig",
     "DataConfig",
     "ExportConfig",

@@ -148,6 +148,8 @@ def _is_of(value: object, hint: Any) -> bool:
     if hint in (int, float):
         number = numbers.Integral if hint is int else numbers.Real
         return isinstance(value, number) and not isinstance(value, bool)
+    if get_origin(hint) is tuple:
+        return isinstance(value, tuple) and all(_is_of(one, get_args(hint)[0]) for one in value)
     if hint is str:  # a path or a number says what its text says
         return isinstance(value, str | os.PathLike | numbers.Real)
     return isinstance(value, hint)
@@ -159,6 +161,8 @@ def _expected(value: object, hint: Any) -> str:
     choices = [choice for part in parts if get_origin(part) is Literal for choice in get_args(part)]
     if choices:
         return f"must be one of {', '.join(choices)}{perhaps(value, choices)}"
+    if get_origin(hint) is tuple:
+        return "must be a tuple of texts"
     return f"must be {' or '.join(_KINDS[part] for part in parts)}"
 
 

@@ -177,16 +177,17 @@ def _listed(study: StudyResults, heads: pd.DataFrame, column: str, roles: NDArra
         f"{row[column]:+.3f}"
         for row in ranked.head(NAMED).to_dict("records")
     ]
-    return ", ".join(named) + _more(len(heads))
+    return ", ".join(named) + more(len(heads))
 
 
 def _names(study: StudyResults, heads: pd.DataFrame, score: str) -> str:
     ranked = heads.sort_values(f"{score}_mean", ascending=False).head(NAMED)
     named = [study.name(row["layer"], row["head"]) for row in ranked.to_dict("records")]
-    return ", ".join(named) + _more(len(heads))
+    return ", ".join(named) + more(len(heads))
 
 
-def _more(count: int) -> str:
+def more(count: int) -> str:
+    """Say how many there are beside those that a sentence names; empty where it names all."""
     return f" and {count - NAMED} more" if count > NAMED else ""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from chg.report.findings import findings
 from chg.report.palette import IMPORTANT, IN_THE_WAY, LOW, ROLE_COLORS
 from chg.report.scale import color_scale
-from chg.results import ROLES, StudyResults
+from chg.results import ROLES, ComparisonResults, StudyResults
 
 TOP_HEADS = 8
 MAP_HEIGHT, MAP_WIDTH, LARGEST_CELL = 320, 340, 26
@@ -35,6 +35,21 @@ def study_html(study: StudyResults) -> str:
         f'<div style="max-width:{MAP_WIDTH}px">{_role_map(study)}{_counts(study)}</div>'
         f"{_ablation_map(study)}"
         f"{_table(study)}</div></div>"
+    )
+
+
+def comparison_html(comparison: ComparisonResults, sentences: Iterable[str]) -> str:
+    """HTML with what was found in words, and the role map of every run."""
+    maps = "".join(
+        f'<div style="max-width:{MAP_WIDTH}px"><b>{html.escape(run.name)}</b>'
+        f"{_roles(comparison.role_map(run.name))}</div>"
+        for run in comparison.runs
+    )
+    items = "".join(f"<li>{html.escape(sentence)}</li>" for sentence in sentences)
+    return (
+        '<div style="font:14px/1.5 system-ui,sans-serif;max-width:1040px">'
+        f'<ul style="margin:.4em 0;padding-left:1.3em">{items}</ul>'
+        f'<div style="display:flex;flex-wrap:wrap;gap:12px 28px">{maps}</div></div>'
     )
 
 
@@ -62,7 +77,10 @@ def _counts(study: StudyResults) -> str:
 
 
 def _role_map(study: StudyResults) -> str:
-    roles = study.matrix("role", missing="")
+    return _roles(study.matrix("role", missing=""))
+
+
+def _roles(roles: NDArray[Any]) -> str:
     fills = {ROLE_COLORS[role]: roles == role for role in ROLES}
     return _map("Role of every head", fills)
 
@@ -97,7 +115,7 @@ def _map(label: str, fills: Mapping[str, NDArray[np.bool_]]) -> str:
     layers, heads = next(iter(fills.values())).shape
     cell = min(LARGEST_CELL, MAP_HEIGHT / layers, MAP_WIDTH / heads)
     paths = "".join(
-        f'<path stroke="{color}" d="{_squares(where)}"/>'
+        f'<path stroke="{color}" d="{squares(where)}"/>'
         for color, where in fills.items()
         if where.any()
     )
@@ -109,7 +127,7 @@ def _map(label: str, fills: Mapping[str, NDArray[np.bool_]]) -> str:
     )
 
 
-def _squares(where: NDArray[np.bool_]) -> str:
+def squares(where: NDArray[np.bool_]) -> str:
     """Strokes as long as they are wide, which take half the letters of squares."""
     return "".join(f"M{head} {layer}.5h.9" for layer, head in np.argwhere(where))
 

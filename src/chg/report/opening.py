@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from chg.config import METRIC_WORDS
-from chg.report.findings import Findings
+from chg.report.findings import Findings, Ground
 from chg.report.page_facts import NOTHING
 from chg.results import STAGE_NAMES, STAGES, StudyResults
 
@@ -33,10 +33,10 @@ def tone(study: StudyResults, found: Findings) -> str:
     return "doubtful" if any(ground.warns for ground in found.grounds) else "sound"
 
 
-def grounds(found: Findings) -> str:
+def grounds(found: Iterable[Ground]) -> str:
     """Grounds of all findings, a paragraph each; those that warn stand out."""
     lines = []
-    for ground in found.grounds:
+    for ground in found:
         sign = '<b aria-hidden="true">!</b> ' if ground.warns else ""
         warning = ' class="warns"' if ground.warns else ""
         lines.append(f"<p{warning}>{sign}{prose(ground.text)}</p>")
@@ -46,13 +46,14 @@ def grounds(found: Findings) -> str:
 def findings_lists(found: Findings) -> str:
     """Findings as lists, one for each thing that they are about; nothing without any."""
     return "".join(
-        f'<div class="{name}"><h3>{heading}</h3><ul>{_items(sentences)}</ul></div>'
+        f'<div class="{name}"><h3>{heading}</h3><ul>{listed(sentences)}</ul></div>'
         for name, heading in HEADINGS.items()
         if (sentences := getattr(found, name))
     )
 
 
-def _items(sentences: Iterable[str]) -> str:
+def listed(sentences: Iterable[str]) -> str:
+    """Sentences as items of a list."""
     return "".join(f"<li>{prose(sentence)}</li>" for sentence in sentences)
 
 

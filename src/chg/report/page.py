@@ -1,40 +1,27 @@
-"""A study as one HTML page that needs nothing else: no network, no second file, no storage.
+"""A study as one HTML page.
 
-The page is put together from `template/`: text, one style sheet, and scripts in the order of
-`SCRIPTS`, which share one scope. Data travel as one JSON element, which holds the csv as text.
-Charts are the figures' own (`panels.py`), embedded as SVG; scripts draw the map and the table.
+Charts are the figures' own (`panels.py`), embedded as SVG; scripts draw the map and the table. The
+data hold the csv as text.
 """
 
 from __future__ import annotations
 
 import html
-import json
-from collections.abc import Mapping
-from importlib.resources import files
 from pathlib import Path
 from string import Template
-from typing import Any
 
 from chg.config import METRIC_WORDS
 from chg.files import atomic_path
 from chg.report.findings import findings
+from chg.report.frame import Frame, template_part
 from chg.report.opening import findings_lists, grounds, held_out_table, tone
 from chg.report.page_data import heads_csv, page_data
 from chg.report.page_facts import facts_list, reading_rows, thresholds
-from chg.report.palette import (
-    DARK_ROLE_COLORS,
-    DARK_THEME,
-    LIGHT_THEME,
-    ROLE_COLORS,
-    css_variables,
-    role_classes,
-)
 from chg.results import StudyResults
 
-SCRIPTS = tuple(
-    f"{name}.js"
-    for name in ("data", "dom", "map", "inspector", "table", "address", "download", "main")
-)
+SCRIPTS = ("data", "dom", "theme", "map", "inspector", "table", "address", "download", "main")
+NOSCRIPT = "The map and the table of this page are drawn by a script, which is switched off here."
+LINKS = {"findings": "Findings", "map-section": "Map", "table-section": "Table"}
 
 
 def render_page(study: StudyResults) -> str:
@@ -43,29 +30,26 @@ def render_page(study: StudyResults) -> str:
 
     manifest, sections = study.manifest, chart_sections(study)
     found = findings(study)
-    style = Template(_part("page.css")).substitute(
-        light=css_variables(ROLE_COLORS, LIGHT_THEME),
-        dark=css_variables(DARK_ROLE_COLORS, DARK_THEME),
-        roles=role_classes(),
-    )
-    script = "\n".join(_part(name) for name in SCRIPTS)
-    return Template(_part("page.html")).substitute(
-        title=html.escape(str(manifest.get("title", "study"))),
+    main = Template(template_part("page.html")).substitute(
         summary=html.escape(str(manifest.get("summary", ""))),
         facts=facts_list(manifest),
-        grounds=grounds(found),
+        grounds=grounds(found.grounds),
         tone=tone(study, found),
         metrics=held_out_table(study),
         metric=METRIC_WORDS[study.metric].name,
         findings=findings_lists(found),
         reading=reading_rows(),
         **thresholds(manifest),
-        links="".join(f'<a href="#{one.name}-section">{one.link}</a>' for one in sections),
         charts="\n\n".join(one.html for one in sections),
-        style=style,
-        data=_inert(page_data(study) | {"csv": heads_csv(study)}),
-        script=f'(() => {{\n"use strict";\n{script}\n}})();',
     )
+    frame = Frame(
+        title=str(manifest.get("title", "study")),
+        skip="map-section",
+        links=LINKS | {f"{one.name}-section": one.link for one in sections},
+        noscript=NOSCRIPT,
+        scripts=SCRIPTS,
+    )
+    return frame.around(main, page_data(study) | {"csv": heads_csv(study)})
 
 
 def save_page(study: StudyResults, path: str | Path) -> Path:
@@ -77,13 +61,3 @@ def save_page(study: StudyResults, path: str | Path) -> Path:
     with atomic_path(path) as temporary:
         temporary.write_text(render_page(study), encoding="utf-8")
     return Path(path)
-
-
-def _part(name: str) -> str:
-    return (files("chg.report") / "template" / name).read_text(encoding="utf-8")
-
-
-def _inert(data: Mapping[str, Any]) -> str:
-    """Encode as JSON that cannot end the script element around it."""
-    text = json.dumps(data, separators=(",", ":"), allow_nan=False)
-    return text.replace("<", "\\u003c")

@@ -78,7 +78,7 @@ def chart_sections(study: StudyResults) -> list[Section]:
     hint = CHECKS_HINT.format(metric=METRIC_WORDS[study.metric].name)
     sections = [
         Section(
-            "layers", "Layer profile", "Layers", _legend() + _charts("layers", layer_panels(study))
+            "layers", "Layer profile", "Layers", legend() + _charts("layers", layer_panels(study))
         ),
         Section(
             "curves", "Fits", "Fits", _convergence(study) + _charts("curves", curves), CURVES_HINT
@@ -144,7 +144,8 @@ def _convergence(study: StudyResults) -> str:
     return words + table("convergence", names, rows)
 
 
-def _legend() -> str:
+def legend() -> str:
+    """Roles with their colors."""
     items = "".join(f'<span><i class="swatch {slug(role)}"></i>{role}</span>' for role in ROLES)
     return f'<p class="legend">{items}</p>'
 
@@ -274,4 +275,4 @@ def _path(study: StudyResults) -> str:
     if not panels:
         return ""
     notes = [f'<span class="verdict">{html.escape(panel.words)}</span>' for panel in panels]
-    return _legend() + _charts("path", panels, notes)
+    return legend() + _charts("path", panels, notes)

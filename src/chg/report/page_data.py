@@ -7,14 +7,13 @@ and scores in thousandths, roles as one digit per head, the place in `ROLES`.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from chg.config import METRIC_WORDS, UNIT_LETTERS
+from chg.files import plain_json
 from chg.report.evidence import evidence
 from chg.report.palette import slug
 from chg.report.scale import color_scale
@@ -53,7 +52,7 @@ def page_data(study: StudyResults) -> dict[str, Any]:
         "estimate": _estimate(study),
         "path": None if study.path is None else _path(study.path, rows),
     }
-    plain: dict[str, Any] = _plain(content)
+    plain: dict[str, Any] = plain_json(content)
     return plain
 
 
@@ -82,14 +81,3 @@ def _path(path: PathScores, rows: tuple[NDArray[Any], NDArray[Any]]) -> dict[str
         "lambdas": list(path.lambdas),
         "facilitation": [_thousandths(matrix[rows]) for matrix in gates],
     }
-
-
-def _plain(value: Any) -> Any:
-    """Replace numpy's numbers by Python's, and NaN, which JSON has no word for, by None."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    return None if isinstance(value, float) and not math.isfinite(value) else value

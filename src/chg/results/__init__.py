@@ -4,6 +4,9 @@ from chg.config import Stage
 from chg.results.ablation import AblationResult, HeadScore, Method, Step
 from chg.results.agreement import Agreement, rank_correlation
 from chg.results.causal import CausalCurve, Checks, Correlation, GroupEffect, write_checks
+from chg.results.compared_runs import ComparedRun, RunPair
+from chg.results.compared_studies import NamedStudy, compare_studies, require_one_shape
+from chg.results.comparison import COMPARISON, ComparisonResults
 from chg.results.competence import TUNED, Competence
 from chg.results.contrast import (
     ContrastFit,
@@ -24,9 +27,11 @@ from chg.results.faithfulness import (
     Ranking,
     sizes_of,
 )
+from chg.results.head_differences import APART, FEWEST_SEEDS
 from chg.results.heads_table import heads_table, lambda_range
 from chg.results.intervals import SIGNIFICANT, p_values, q_values, t_quantile
 from chg.results.known_heads import KNOWN_ABOVE, KnownHeads, Separation, more_than_drawn, separation
+from chg.results.likeness import Likeness
 from chg.results.patterns import PATTERNS, AttentionPatterns
 from chg.results.provenance import git_commit, origin, package_versions
 from chg.results.redundancy import MOST_PAIRS, RedundantPair, propose_pairs
@@ -47,12 +52,15 @@ from chg.results.study_files import read_manifest
 from chg.results.study_scores import Effects, PathScores, StudyScores, read_path, read_scores
 
 __all__ = [
+    "APART",
     "BUDGETED",
     "CHECKS",
+    "COMPARISON",
     "ENOUGH",
     "FACILITATION",
     "FAITHFULNESS",
     "FAMILIES",
+    "FEWEST_SEEDS",
     "GATES",
     "KNOWN_ABOVE",
     "METRICS",
@@ -72,6 +80,8 @@ __all__ = [
     "Bounded",
     "CausalCurve",
     "Checks",
+    "ComparedRun",
+    "ComparisonResults",
     "Competence",
     "ContrastFit",
     "ContrastResults",
@@ -85,11 +95,14 @@ __all__ = [
     "GroupEffect",
     "HeadScore",
     "KnownHeads",
+    "Likeness",
     "LogitsOfStudy",
     "Method",
+    "NamedStudy",
     "PathScores",
     "Ranking",
     "RedundantPair",
+    "RunPair",
     "Separation",
     "SideMetrics",
     "Stage",
@@ -98,6 +111,7 @@ __all__ = [
     "StudyScores",
     "Taxonomy",
     "classify_heads",
+    "compare_studies",
     "git_commit",
     "heads_table",
     "in_family",
@@ -115,6 +129,7 @@ __all__ = [
     "read_manifest",
     "read_path",
     "read_scores",
+    "require_one_shape",
     "role_over_seeds",
     "separation",
     "sizes_of",

@@ -51,23 +51,31 @@ def agreement_of(
         facilitating: `[seed, layer, head]`, true where a head has that role.
     """
     return Agreement(
-        spearman={name: _rank_matrix(values) for name, values in scores.items()},
-        jaccard=_jaccard(facilitating),
+        spearman={name: rank_matrix(values, values) for name, values in scores.items()},
+        jaccard=overlap_matrix(facilitating, facilitating),
         circuits=_circuits(facilitating),
     )
 
 
-def _rank_matrix(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Rank correlation of every pair of seeds, `[seed, seed]`, from `[seed, layer, head]`."""
-    by_seed = values.reshape(len(values), -1)
-    return np.array([[rank_correlation(row, column) for column in by_seed] for row in by_seed])
+def rank_matrix(left: NDArray[np.float64], right: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Rank correlation of every seed on the left with every one on the right, `[left, right]`.
+
+    Args:
+        left: a score, `[seed, ...]`.
+        right: the same of as many heads.
+    """
+    rows, columns = (values.reshape(len(values), -1) for values in (left, right))
+    return np.array([[rank_correlation(row, column) for column in columns] for row in rows])
 
 
-def _jaccard(sets: NDArray[np.bool_]) -> NDArray[np.float64]:
-    by_seed = sets.reshape(len(sets), -1).astype(np.int64)
-    shared = by_seed @ by_seed.T
-    sizes = by_seed.sum(1)
-    either = sizes[:, None] + sizes[None] - shared
+def overlap_matrix(left: NDArray[np.bool_], right: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Jaccard overlap of every set on the left with every one on the right, `[left, right]`.
+
+    1 where both are empty. Sets are `[seed, ...]`.
+    """
+    rows, columns = (sets.reshape(len(sets), -1).astype(np.int64) for sets in (left, right))
+    shared = rows @ columns.T
+    either = rows.sum(1)[:, None] + columns.sum(1)[None] - shared
     return np.where(either == 0, 1.0, shared / np.maximum(either, 1))
 
 

@@ -7,16 +7,15 @@ Interpretability Benchmark measures them (arXiv 2504.13151; docs/evidence.md#fai
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from chg.config import AblationKind, Metric
-from chg.files import read_json, write_json
+from chg.files import plain_json, read_json, write_json
 from chg.results.schema import Figure, read_record
 
 if TYPE_CHECKING:
@@ -183,21 +182,7 @@ class Faithfulness:
         Raises:
             OutputError: `path` cannot be written.
         """
-        arrays = ("metric", "accuracy", "faithfulness", "low", "high")
-        curves = [
-            {**asdict(curve), **{name: _json(getattr(curve, name)) for name in arrays}}
-            for curve in self.curves
-        ]
-        content = {
-            "format_version": FORMAT_VERSION,
-            "sizes": self.sizes.tolist(),
-            "rows": self.rows,
-            "ablation": self.ablation,
-            "metric": self.metric,
-            "gap": asdict(self.gap),
-            "curves": curves,
-        }
-        write_json(Path(path), _without_nan(content))
+        write_json(path, plain_json({"format_version": FORMAT_VERSION, **asdict(self)}))
         return Path(path)
 
     @classmethod
@@ -219,16 +204,3 @@ def sizes_of(heads: int) -> NDArray[np.int64]:
 
 def _columns(name: str, figure: Bounded) -> dict[str, float]:
     return {name: figure.value, f"{name}_low": figure.low, f"{name}_high": figure.high}
-
-
-def _json(values: NDArray[np.float64]) -> Any:
-    return values.tolist()
-
-
-def _without_nan(value: Any) -> Any:
-    """Turn NaN into null."""
-    if isinstance(value, dict):
-        return {name: _without_nan(item) for name, item in value.items()}
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return [_without_nan(item) for item in value]
-    return None if isinstance(value, float) and np.isnan(value) else value

@@ -173,8 +173,8 @@ def read_metrics(file: Path) -> pd.DataFrame:
     except (ValueError, RecursionError) as error:
         raise ResultsError(f"{file} is damaged: line {len(rows) + 1}: {reason(error)}") from error
     table = pd.DataFrame(rows, columns=None if rows else list(METRICS_COLUMNS))
-    _require_columns(table, METRICS_COLUMNS, SOME_METRICS, file)
-    _require_among(table, "stage", STAGES, file)
+    require_columns(table, METRICS_COLUMNS, SOME_METRICS, file)
+    require_among(table, "stage", STAGES, file)
     return table
 
 
@@ -190,16 +190,21 @@ def read_heads(file: Path, shape: tuple[int, int]) -> pd.DataFrame:
         table = pd.read_parquet(file)
     except Exception as error:  # damaged files fail in as many ways as there are readers
         raise ResultsError(f"{file} is missing or damaged: {reason(error)}") from error
-    _require_columns(table, HEADS_COLUMNS, SOME_HEADS, file)
-    _require_among(table, "role", ROLES, file)
-    _require_among(table, "layer", range(shape[0]), file)
-    _require_among(table, "head", range(shape[1]), file)
+    require_columns(table, HEADS_COLUMNS, SOME_HEADS, file)
+    require_among(table, "role", ROLES, file)
+    require_among(table, "layer", range(shape[0]), file)
+    require_among(table, "head", range(shape[1]), file)
     return table
 
 
-def _require_columns(
+def require_columns(
     table: pd.DataFrame, needed: Mapping[str, type], others: Mapping[str, type], file: Path
 ) -> None:
+    """See that a table has the columns that it needs, and that these and others hold their types.
+
+    Raises:
+        ResultsError: one is missing, or holds something else.
+    """
     kinds = {int: ("iu", "whole numbers"), float: ("fiu", "numbers"), bool: ("b", "true or false")}
     for name in needed:
         if name not in table:
@@ -217,7 +222,12 @@ def _require_columns(
             raise ResultsError(f"{file} is damaged: its column {name} does not hold {words}")
 
 
-def _require_among(table: pd.DataFrame, name: str, allowed: Any, file: Path) -> None:
+def require_among(table: pd.DataFrame, name: str, allowed: Any, file: Path) -> None:
+    """See that a column holds nothing but some values.
+
+    Raises:
+        ResultsError: it holds another.
+    """
     wrong = next((value for value in table[name].unique().tolist() if value not in allowed), None)
     if wrong is not None:
         raise ResultsError(f"{file} is damaged: its column {name} holds {wrong!r}")

@@ -81,26 +81,6 @@ function chooseView(name) {
   addressChanged();
 }
 
-function setTheme(dark) {
-  document.documentElement.dataset.theme = dark ? "dark" : "light";
-  $("theme").textContent = dark ? "Light" : "Dark";
-  $("theme").setAttribute("aria-label", `Switch to ${dark ? "light" : "dark"} colours`);
-  $("theme").setAttribute("aria-pressed", String(dark));
-}
-
-function followTheme() {
-  const preferred = matchMedia("(prefers-color-scheme: dark)");
-  let chosen = false;
-  setTheme(preferred.matches);
-  preferred.addEventListener("change", () => {
-    if (!chosen) setTheme(preferred.matches);
-  });
-  $("theme").addEventListener("click", () => {
-    chosen = true;
-    setTheme(document.documentElement.dataset.theme !== "dark");
-  });
-}
-
 // The width decides the layout of the map; the height does not.
 function followWidth() {
   let [width, waiting] = [innerWidth, 0];
