@@ -14,6 +14,7 @@ from chg import Study
 from chg.engine.engine import open_engine
 from chg.errors import ConfigError, ResultsError
 from chg.export import mib_importances
+from chg.fitting.budgeted import spread_ranks
 from chg.fitting.fit_budgeted import BudgetedFit
 from chg.selftest.planted import HELPFUL, copy_rows, planted_model
 from chg.studies.ranking import settings_of
@@ -51,7 +52,7 @@ def test_a_study_finds_the_fewest_heads_that_do_the_task(ranked: Path) -> None:
 def test_the_fit_of_a_study_is_the_fit_alone(ranked: Path) -> None:
     study = Study.load(ranked)
     config = chg.StudyConfig(**study.manifest["configuration"])
-    start = torch.from_numpy(study.logits["removal"]).mean(0)
+    start = spread_ranks(torch.from_numpy(study.logits["removal"]).mean(0))
     with open_engine(planted_model(HELPFUL)) as engine:
         alone = BudgetedFit(engine, copy_rows(64), settings_of(config), start)
         scores = alone.run(lambda _: None)

@@ -9,30 +9,30 @@ from torch import Tensor
 
 from chg.config import FitConfig, StudyConfig
 from chg.engine import open_engine
-from chg.fitting import BudgetedFit, Update
+from chg.fitting import BudgetedFit, Update, spread_ranks
 from chg.progress import progress_bar
 from chg.studies.waves import StudyInputs
 
 NAME = "ranking"
 """Name of what is put aside."""
-LR = 0.00625
+LR = 0.0125
 """Fraction of the range of scores that an update may move one."""
 
 
 def fit_ranking(
     inputs: StudyInputs, removal: Float[Tensor, "seed layer head"]
 ) -> Float[Tensor, "layer head"]:
-    """Rank heads by a budgeted fit that starts from the removal gates, mean over seeds.
+    """Rank heads by a budgeted fit that starts from the order of the removal gates.
 
     Args:
         inputs: model, rows and settings of the study.
-        removal: logits of G-.
+        removal: logits of G-, of which the mean over seeds gives the order.
 
     Raises:
         DivergedError: the loss or its gradient became NaN or infinite.
     """
     config, folder = inputs.config, inputs.folder
-    start = removal.mean(0)
+    start = spread_ranks(removal.mean(0))
     begun = sha256(start.numpy().tobytes()).hexdigest()
     kept = folder.kept(NAME)
     state = kept[0] if kept and kept[1]["start"] == begun else None
