@@ -11,8 +11,8 @@ from chg.config.choices import (
     CLOSED_BELOW,
     DEFAULT_SEED,
     METRIC_WORDS,
+    MLP,
     OPEN_ABOVE,
-    UNIT_LETTERS,
     UNIT_NAMES,
     VERDICT_THRESHOLD,
     AblationKind,
@@ -26,6 +26,7 @@ from chg.config.choices import (
     Reporter,
     Stage,
     Unit,
+    column_label,
     head_label,
 )
 from chg.config.data import (
@@ -50,9 +51,9 @@ __all__ = [
     "DEFAULT_DATASET",
     "DEFAULT_SEED",
     "METRIC_WORDS",
+    "MLP",
     "OPEN_ABOVE",
     "RECIPES",
-    "UNIT_LETTERS",
     "UNIT_NAMES",
     "VERDICT_THRESHOLD",
     "AblationConfig",
@@ -85,5 +86,6 @@ __all__ = [
     "TaskCheck",
     "TupleData",
     "Unit",
+    "column_label",
     "head_label",
 ]

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from chg.config import METRIC_WORDS, UNIT_LETTERS
+from chg.config import METRIC_WORDS, MLP, column_label
 from chg.report.evidence import evidence
 from chg.report.palette import slug
 from chg.report.scale import color_scale
@@ -25,8 +25,12 @@ SURE_ESTIMATE = 0.7
 
 
 def heads_csv(study: StudyResults) -> str:
-    """Text of `heads.csv`, which the page carries as it is."""
-    return str(study.heads.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
+    """Text of `heads.csv`, which the page carries as it is; MLPs are called so."""
+    table = study.heads
+    if study.unit == "head_and_mlp":
+        last = study.roles.shape[2] - 1
+        table = table.assign(head=table["head"].astype(object).where(table["head"] != last, MLP))
+    return str(table.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
 
 
 def page_data(study: StudyResults) -> dict[str, Any]:
@@ -39,7 +43,7 @@ def page_data(study: StudyResults) -> dict[str, Any]:
         "title": manifest.get("title", "study"),
         "shape": [int(layers), int(heads)],
         "metric": METRIC_WORDS[study.metric].name,
-        "letter": UNIT_LETTERS[study.unit],
+        "columns": [column_label(head, study.unit, heads) for head in range(heads)],
         "seeds": list(study.seeds),
         "roles": {
             role: {"slug": slug(role), "meaning": ROLES[role], "evidence": told}
