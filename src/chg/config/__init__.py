@@ -41,7 +41,7 @@ from chg.config.data import (
     TupleData,
 )
 from chg.config.fitting import ContrastConfig, FitConfig, OptimizerConfig
-from chg.config.model import MeasuredModel, MemoryConfig, ModelConfig
+from chg.config.model import InspectionConfig, MeasuredModel, MemoryConfig, ModelConfig
 from chg.config.recipes import RECIPES, Recipe
 from chg.config.study import CheckConfig, StudyConfig
 
@@ -68,6 +68,7 @@ __all__ = [
     "FitConfig",
     "ForgetData",
     "Head",
+    "InspectionConfig",
     "MeasuredModel",
     "MemoryConfig",
     "Metric",

@@ -17,7 +17,15 @@ from chg.engine.engine import Engine, open_engine
 from chg.engine.prefix_tree import row_keys
 from chg.engine.target_scores import TargetScores
 from chg.errors import ModelError
-from chg.gating import AnyGates, Reference, attach, gate_values, require_rows_for, resolve_gates
+from chg.gating import (
+    AnyGates,
+    Reference,
+    attach,
+    gate_values,
+    require_reference_for,
+    require_rows_for,
+    resolve_gates,
+)
 from chg.models import AnyModel, find_head_sites, plain_torch
 
 
@@ -180,6 +188,8 @@ def _distinct(
     attached = attach(engine.model, together)  # the checks
     attached.remove()
     unit: Unit = "head_and_mlp" if attached.unit == "head_and_mlp" else "head"
+    reference = engine.reference
+    require_reference_for(unit, reference is None or unit in ("head", reference.unit))
     nowhere = ~engine.exists(unit).to(together.device)
     gates = engine.sites.per_head(together).masked_fill(nowhere, 0)
     seen: dict[tuple[bytes, ...], int] = {}

@@ -111,9 +111,7 @@ class PartialForward:
                 self._handles.append(site.projection.register_forward_pre_hook(scale, prepend=True))
             for block in self.sites.mlps:
                 scale_behind = self._mlp(block)
-                self._handles.append(
-                    block.module.register_forward_hook(scale_behind, prepend=True)
-                )
+                self._handles.append(block.module.register_forward_hook(scale_behind, prepend=True))
         except BaseException:
             self.__exit__()
             raise

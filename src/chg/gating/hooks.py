@@ -132,6 +132,19 @@ def _wrong_shape(gates: Tensor, sites: HeadSites) -> str:
     )
 
 
+def require_reference_for(unit: Unit, complete: bool) -> None:
+    """See that gates of a unit meet a reference that has all they need.
+
+    Raises:
+        GateError: it is not complete.
+    """
+    if not complete:
+        raise GateError(
+            f"the reference is of heads alone, the gates are of {UNIT_NAMES[unit][1]}; make it "
+            f'with unit="{unit}"'
+        )
+
+
 def _check_reference(
     sites: HeadSites, reference: Mapping[SiteKey, Tensor] | None, unit: Unit
 ) -> None:
@@ -146,11 +159,7 @@ def _check_reference(
                 f"the reference of layer {site.layer} must be (1 or rows, 1 or positions, {width})"
                 f", found {shape}; it belongs to another model"
             )
-    if any(site.key not in reference for site in sites.gated(unit)):
-        raise GateError(
-            f"the reference is of heads alone, the gates are of {UNIT_NAMES[unit][1]}; make it "
-            f'with unit="{unit}"'
-        )
+    require_reference_for(unit, all(site.key in reference for site in sites.gated(unit)))
 
 
 def scale_heads(

@@ -30,10 +30,11 @@ def check_mlp_sites(model: nn.Module, sites: HeadSites) -> None:
     which it would not be before a norm.
 
     Raises:
-        ArchitectureError: one of these does not hold; the message says which, and where.
+        ArchitectureError: one of these does not hold; the message says which, and where. Or no MLP
+            blocks were found.
     """
-    paths = {mlp.layer: mlp.path for mlp in sites.mlps}
     opened = torch.ones(sites.unit_shape("head_and_mlp"))
+    paths = {mlp.layer: mlp.path for mlp in sites.mlps}
     with torch.no_grad(), frozen(model), uncompiled():
         plain, gated = (_logits(model, sites, gates) for gates in (None, opened))
         if not torch.allclose(plain, gated, rtol=0, atol=0, equal_nan=True):

@@ -22,6 +22,7 @@ class Layout:
 
 LAYOUTS: dict[str, Layout] = {
     "bloom": Layout("self_attention", "dense", "mlp.dense_4h_to_h"),
+    "cpmant": Layout("self_att.self_attention", "attention_out", "ffn.ffn"),
     "dbrx": Layout("norm_attn_norm.attn", "out_proj"),
     "gpt2": Layout("attn", "c_proj"),
     "llama": Layout("self_attn", "o_proj"),
@@ -69,6 +70,7 @@ PROBED_MLP = (
     "shared_mlp",
     "moe",
     "share_expert",
+    "mlp_block",
     "fc2",
     "output.dense",
     "shared_transf.feed_forward",
@@ -77,7 +79,12 @@ PROBED_MLP = (
 """Names of MLP blocks in layers, or of what a layer without such a module adds; all that a layer
 has together are its block."""
 
-PROBED_MLP_NORM = ("post_feedforward_layernorm", "post_mlp_layernorm")
+PROBED_MLP_NORM = (
+    "post_feedforward_layernorm",
+    "post_mlp_layernorm",
+    "post_ffn_norm",
+    "post_norm2",
+)
 """Names of the norm between a layer's MLP block and the residual stream."""
 
 OTHER_TOWERS = ("vision", "image", "visual", "audio", "speech", "protein", "connector")

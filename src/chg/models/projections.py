@@ -61,8 +61,8 @@ def shared_mlps(sites: HeadSites) -> dict[nn.Module, SharedModule[MlpSite]]:
 
 
 def first_output(output: Any) -> Tensor:
-    """Return the first element of a tuple, or the bare tensor."""
-    first: Tensor = output[0] if isinstance(output, tuple) else output
+    """Return the first element of several, or the bare tensor."""
+    first: Tensor = output[0] if isinstance(output, tuple | list) else output
     return first
 
 
