@@ -29,9 +29,9 @@ def test_step_by_step(capsys: pytest.CaptureFixture[str]) -> None:
     analyze = ["analyze", "--results", "results.json", "--gates", "init.pt", "--output_dir", "out"]
     both = ["--gates_retention", "plus.pt", "--gates_removal", "minus.pt"]
     assert main([*analyze, *both, "--quiet"]) == 0
-    assert "L0MLP" in capsys.readouterr().out + "".join(
-        path.read_text() for path in Path("out").glob("*.txt")
-    )
+    assert "L0MLP" in Path("out/summary_report.txt").read_text()
+    assert (pd.read_csv("out/head_rankings.csv")["head"] == "MLP").sum() == 4
+    capsys.readouterr()
     assert main(ablate) == 2
     assert "fitted with another --unit" in capsys.readouterr().err
 

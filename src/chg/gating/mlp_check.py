@@ -25,9 +25,9 @@ NAME_IT = 'name the right part with chg.register_architecture(..., mlp="..."), o
 def check_mlp_sites(model: nn.Module, sites: HeadSites) -> None:
     """Prove on a few tokens that gates at these sites multiply what MLP blocks add.
 
-    Gates of 1 leave the logits bit for bit as they were; every block is used; a closed one is felt,
-    and takes nothing with it of the residual stream; a half open one is another than an open one,
-    which it would not be before a norm.
+    Gates of 1 leave the logits bit for bit as they were; every block is used; a closed one takes
+    nothing of the residual stream with it; a half open one does something else than an open one,
+    which it would not before a norm.
 
     Raises:
         ArchitectureError: one of these does not hold; the message says which, and where. Or no MLP

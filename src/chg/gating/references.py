@@ -159,8 +159,7 @@ def prepare(
         model: a causal language model; left as it is.
         config: the kind of ablation, and the seed that draws counterfactual rows.
         data: all rows that will be scored; means are over the first of these. None stays None.
-        rows: rows that means are over, or that counterfactual rows are drawn from, in place of
-            `data`.
+        rows: rows of means, or that counterfactual rows are drawn from, in place of `data`.
         metric: what is measured.
 
     Returns:
@@ -181,9 +180,8 @@ def prepare(
     if kind == "resample":
         prepared = [part and with_partners(part, config.seed, rows) for part in prepared]
     source = rows if rows is not None and kind == "mean" else prepared[0]
-    reference = make_reference(
-        model, source, kind, per_position=config.per_position, unit=config.unit
-    )
+    by_position, unit = config.per_position, config.unit
+    reference = make_reference(model, source, kind, per_position=by_position, unit=unit)
     if reference is not None and rows is not None:
         origin = {"reference_dataset": rows.name, "reference_fingerprint": rows.fingerprint}
         reference = replace(reference, origin=origin)

@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from chg.config import METRIC_WORDS, MLP, column_label
+from chg.config import METRIC_WORDS, column_label
 from chg.report.evidence import evidence
 from chg.report.palette import slug
 from chg.report.scale import color_scale
+from chg.report.tables import name_mlps
 from chg.results import ROLES, STAGES, PathScores, StudyResults, rank_correlation
 
 SURE_ESTIMATE = 0.7
@@ -26,10 +27,7 @@ SURE_ESTIMATE = 0.7
 
 def heads_csv(study: StudyResults) -> str:
     """Text of `heads.csv`, which the page carries as it is; MLPs are called so."""
-    table = study.heads
-    if study.unit == "head_and_mlp":
-        last = study.roles.shape[2] - 1
-        table = table.assign(head=table["head"].astype(object).where(table["head"] != last, MLP))
+    table = name_mlps(study.heads, study.unit, study.roles.shape[2])
     return str(table.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
 
 
