@@ -194,3 +194,15 @@ def test_intervals_narrow_with_rows() -> None:
         (curve,) = simulated(next(iter(SHAPES.values())), rows, 1.0, 0).curves
         widths.append(curve.cmd.high - curve.cmd.low)
     assert widths[1] < widths[0] / 2
+
+
+def test_heads_and_mlps_are_ranked_together() -> None:
+    model, data = make_model("llama_grouped"), ragged_data()
+    scores = torch.randn(LAYERS, HEADS + 1, generator=torch.Generator().manual_seed(3))
+    found = chg.faithfulness(model, data, {"both": scores}, show_progress=False)
+    assert found.heads == LAYERS * (HEADS + 1)
+    (both,) = (curve for curve in found.curves if curve.ranking == "both")
+    gates = torch.zeros(LAYERS * (HEADS + 1))
+    gates[scores.flatten().argsort(descending=True)[: int(found.sizes[4])]] = 1
+    plain = chg.evaluate(model, data, gates.view(LAYERS, HEADS + 1))
+    assert both.metric[0, 4] == pytest.approx(plain.metric, abs=1e-5)

@@ -185,7 +185,7 @@ def test_gates_stay_float32_under_bfloat16() -> None:
 @pytest.mark.parametrize(
     ("gates", "message"),
     [
-        (torch.ones(LAYERS, HEADS + 1), "do not fit this model"),
+        (torch.ones(LAYERS, HEADS + 2), "do not fit this model"),
         (torch.full((LAYERS, HEADS), 3.0), "must lie in"),
         (torch.full((LAYERS, HEADS), float("nan")), "must lie in"),
     ],

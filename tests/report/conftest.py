@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -35,8 +36,14 @@ def studies() -> dict[str, Study]:
         "hybrid": example_study(6, 4, 2, hybrid=True),
         "patterns": example_study(6, 8, 3, patterns=True),
         "30x9": example_study(30, 9, 2),
+        "mlps": _with_mlps(example_study(4, 9, 2)),
         "80x64": example_study(80, 64, 10, path=True, steps=500),
     }
+
+
+def _with_mlps(study: Study) -> Study:
+    """The study with its last column taken for that of MLP blocks."""
+    return replace(study, manifest={**study.manifest, "unit": "head_and_mlp"})
 
 
 @pytest.fixture(scope="session")

@@ -117,6 +117,19 @@ def test_the_benchmark_gets_a_score_per_head_and_keeps_the_rest(ranked: Path) ->
     assert all("score" not in nodes[name] for name in ("input", "m0", "m1"))
 
 
+def test_mlps_with_gates_are_ranked_among_the_heads() -> None:
+    study = chg.study(
+        make_model("gpt2"), copy_rows(32), unit="head_and_mlp", budget_steps=3, **SMALL
+    )
+    assert study.faithfulness is not None
+    assert study.faithfulness.heads == 2 * (4 + 1)
+    content = mib_importances(study)
+    assert content["cfg"]["n_heads"] == 4
+    scores = {name: node["score"] for name, node in content["nodes"].items() if "score" in node}
+    assert scores.keys() == content["nodes"].keys() - {"input"}
+    assert sorted(scores.values()) == [(i + 1) / 10 for i in range(10)]
+
+
 def test_groups_of_heads_are_no_nodes_of_the_benchmark() -> None:
     data = copy_rows(32)
     study = chg.study(make_model("llama_grouped"), data, unit="kv_group", budget_steps=3, **SMALL)

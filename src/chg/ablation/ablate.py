@@ -123,7 +123,7 @@ def ablate_heads(
             **described,
             **describe_reference(fill),
             data_fingerprint=data.fingerprint,
-            gates=describe_gates(given),
+            gates=describe_gates(given, config.unit),
         ),
     )
 
@@ -150,8 +150,8 @@ def _baseline(
     if values.shape != exists.shape:
         raise GateError(
             f"the gates are {tuple(values.shape)}, the model has {exists.shape[0]} layers x "
-            f"{exists.shape[1]} {UNIT_NAMES[config.unit]}s; they belong to another model, or were "
-            "fitted with another --unit"
+            f"{exists.shape[1]} {UNIT_NAMES[config.unit][1]}; they belong to another model, or "
+            "were fitted with another --unit"
         )
     return values
 

@@ -18,7 +18,7 @@ from jaxtyping import Bool
 from numpy.typing import NDArray
 from torch import Tensor
 
-from chg.ablation.rankings import AnyRanking, random_ranking, rankings_of, unit_ranked
+from chg.ablation.rankings import AnyRanking, exists_for, random_ranking, rankings_of
 from chg.config import AblationConfig, AblationKind, Metric
 from chg.data import TokenData
 from chg.engine import Evaluate, SequenceScores, evaluate_gates
@@ -69,8 +69,7 @@ def faithfulness(
     model = unwrap_model(model)
     config = AblationConfig(**settings)
     rankings = rankings_of(model, ranking)
-    sites = find_head_sites(model)
-    exists = sites.existing(unit_ranked(sites, rankings))
+    exists = exists_for(find_head_sites(model), rankings)
     rankings = [*rankings, random_ranking(exists, config.seed)]
     (data,), fill = prepare(model, config, (data,), reference, config.metric)
 

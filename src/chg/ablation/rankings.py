@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
+import torch
 from jaxtyping import Bool
-from numpy.typing import NDArray
 from torch import Tensor
 
-from chg.config import Unit
 from chg.engine import ESTIMATE_POINTS
 from chg.errors import GateError
 from chg.gating import AnyGates, HeadGates, gate_values, resolve_gates, study_of
@@ -96,27 +95,23 @@ def random_ranking(exists: Bool[Tensor, "layer unit"], seed: int) -> Ranking:
     return Ranking("random", np.where(exists.cpu().numpy(), drawn, np.nan), 0)
 
 
-def unit_ranked(sites: HeadSites, rankings: list[Ranking]) -> Unit:
-    """Find the unit that rankings order, by their shape.
+def exists_for(sites: HeadSites, rankings: list[Ranking]) -> Bool[Tensor, "layer unit"]:
+    """Find the heads that rankings order: those of the unit that has their shape.
 
     Raises:
         GateError: they are of no unit of this model, or of different ones.
     """
     shapes = {ranking.scores.shape[1:] for ranking in rankings}
-    units: tuple[Unit, ...] = ("head", "kv_group")
-    for unit in units:
-        exists = sites.existing(unit)
-        if shapes == {tuple(exists.shape)}:
-            _require_scores(rankings, exists.numpy())
-            return unit
-    layers, heads = sites.shape
-    found = ", ".join(" x ".join(map(str, shape)) for shape in sorted(shapes))
-    raise GateError(
-        f"rankings order heads as the model has them, {layers} layers x {heads}; these are {found}"
-    )
-
-
-def _require_scores(rankings: list[Ranking], exists: NDArray[np.bool_]) -> None:
+    unit = sites.unit_of(torch.from_numpy(rankings[0].scores))
+    if unit is None or len(shapes) > 1:
+        layers, heads = sites.shape
+        found = ", ".join(" x ".join(map(str, shape)) for shape in sorted(shapes))
+        raise GateError(
+            f"rankings order heads as the model has them, {layers} layers x {heads}; these are "
+            f"{found}"
+        )
+    exists = sites.existing(unit)
     for ranking in rankings:
-        if np.isnan(ranking.scores[:, exists]).any():
+        if np.isnan(ranking.scores[:, exists.numpy()]).any():
             raise GateError(f"the ranking {ranking.name!r} has no score for some heads")
+    return exists

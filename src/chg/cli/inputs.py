@@ -246,8 +246,8 @@ def load_checked_model(config: ModelConfig, gates: HeadGates | None = None) -> t
     headless = (~sites.existing()).all(dim=1).nonzero().flatten().tolist()
     if headless:
         logger.info("layers %s have no softmax heads, and so no gates", headless)
-    shape, groups = sites.shape, sites.group_shape
-    if gates is not None and tuple(gates.logits.shape) not in (shape, groups):
+    shape = sites.shape
+    if gates is not None and sites.unit_of(gates.logits) is None:
         raise GateError(
             f"the gate file holds {gates.num_layers} layers x {gates.num_heads} heads, "
             f"{config.model} has {shape[0]} x {shape[1]}; it belongs to another model"

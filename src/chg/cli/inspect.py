@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from chg.cli.terminal import Output, say
-from chg.config import MemoryConfig, ModelConfig
+from chg.config import InspectionConfig, MemoryConfig, ModelConfig
 
 POSITIONAL = "model"
 """The setting that may be given without its flag, first."""
@@ -20,6 +20,7 @@ STARTS = {
 
 EXAMPLES = """\
   chg inspect builtin:tiny
+  chg inspect builtin:tiny --unit head_and_mlp
   chg inspect SmolLM2-135M-Instruct.Q4_1.gguf
   chg inspect meta-llama/Llama-3.2-1B --memory --batch_size 8 --length 1024"""
 
@@ -29,6 +30,7 @@ class Command:
     """Print a model's layers, heads, groups and projections, and check that gates work on it."""
 
     model: ModelConfig = field(default_factory=ModelConfig)
+    inspection: InspectionConfig = field(default_factory=InspectionConfig)
     memory: MemoryConfig = field(default_factory=MemoryConfig)
     output: Output = field(default_factory=Output)
 
@@ -42,7 +44,7 @@ def run(command: Command) -> None:
     from chg.engine import inspect_model
 
     model, _ = load_checked_model(command.model)
-    found = inspect_model(model)
+    found = inspect_model(model, command.inspection.unit)
     with_heads = len(found.layers_with_heads)
     layers = f"{found.num_layers}"
     if with_heads < found.num_layers:
@@ -61,9 +63,13 @@ def run(command: Command) -> None:
         groups = f"{_range(found.num_kv_heads)} per layer, of heads that share keys and values"
     say(f"groups        {groups}")
     say(f"projection    {found.projections[0]} ... {found.projections[-1]}")
+    if found.mlps:
+        say(f"mlps          {found.mlps[0]} ... {found.mlps[-1]}")
     say(f"parameters    {found.parameters:,}, {share:.0%} of them in attention modules")
     say(f"engine        {STARTS[found.starts]}{shared}")
     say("check         passed: gates of 1 change no bit, a closed head empties its own slice alone")
+    if found.mlps:
+        say("              a closed MLP takes what it adds with it, and no more of the stream")
 
 
 def _print_memory(command: Command) -> None:

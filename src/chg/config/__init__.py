@@ -11,8 +11,8 @@ from chg.config.choices import (
     CLOSED_BELOW,
     DEFAULT_SEED,
     METRIC_WORDS,
+    MLP,
     OPEN_ABOVE,
-    UNIT_LETTERS,
     UNIT_NAMES,
     VERDICT_THRESHOLD,
     AblationKind,
@@ -26,6 +26,7 @@ from chg.config.choices import (
     Reporter,
     Stage,
     Unit,
+    column_label,
     head_label,
 )
 from chg.config.comparison import CompareConfig
@@ -42,7 +43,7 @@ from chg.config.data import (
 )
 from chg.config.export import ExportConfig
 from chg.config.fitting import ContrastConfig, FitConfig, OptimizerConfig
-from chg.config.model import MeasuredModel, MemoryConfig, ModelConfig
+from chg.config.model import InspectionConfig, MeasuredModel, MemoryConfig, ModelConfig
 from chg.config.recipes import RECIPES, Recipe
 from chg.config.study import CheckConfig, StudyConfig
 
@@ -52,9 +53,9 @@ __all__ = [
     "DEFAULT_DATASET",
     "DEFAULT_SEED",
     "METRIC_WORDS",
+    "MLP",
     "OPEN_ABOVE",
     "RECIPES",
-    "UNIT_LETTERS",
     "UNIT_NAMES",
     "VERDICT_THRESHOLD",
     "AblationConfig",
@@ -71,6 +72,7 @@ __all__ = [
     "FitConfig",
     "ForgetData",
     "Head",
+    "InspectionConfig",
     "MeasuredModel",
     "MemoryConfig",
     "Metric",
@@ -89,5 +91,6 @@ __all__ = [
     "TaskCheck",
     "TupleData",
     "Unit",
+    "column_label",
     "head_label",
 ]

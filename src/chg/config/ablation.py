@@ -29,7 +29,8 @@ class AblationConfig(Settings):
     ablation_order: AblationOrder = "forward"
     """Order of sequential ablation; random follows the seed."""
     unit: Unit = "head"
-    """Taken out at a time: a query head, or a kv_group of heads that share keys and values."""
+    """Taken out at a time: a query head, a kv_group of heads that share keys and values, or with
+    head_and_mlp a query head or an MLP block."""
     ablation: AblationKind = "zero"
     """Replacement of a head: zero, its mean over the rows, or resample: its output in another row
     or in the row's corrupted prompt."""

@@ -215,20 +215,40 @@ Stage = Literal["initial", "retention", "removal"]
 
 initial: fitted freely (G0). retention: pushed open from there (G+). removal: pushed closed (G-)."""
 
-Unit = Literal["head", "kv_group"]
+Unit = Literal["head", "kv_group", "head_and_mlp"]
 """Part of a layer that has a gate.
 
-head: each query head. kv_group: each group of query heads that share keys and values."""
+head: each query head. kv_group: each group of query heads that share keys and values. head_and_mlp:
+each query head, and the MLP block, which has the last column."""
 
-UNIT_NAMES: dict[Unit, str] = {"head": "head", "kv_group": "key-value group"}
-"""unit -> its name for people"""
-UNIT_LETTERS: dict[Unit, str] = {"head": "H", "kv_group": "G"}
-"""unit -> its letter in `L3H7`"""
+UNIT_NAMES: dict[Unit, tuple[str, str]] = {
+    "head": ("head", "heads"),
+    "kv_group": ("key-value group", "key-value groups"),
+    "head_and_mlp": ("head or MLP", "heads and MLPs"),
+}
+"""unit -> its name for people, of one and of several"""
+
+MLP = "MLP"
+"""Name of the column of MLP blocks."""
 
 
-def head_label(layer: int, head: int, unit: Unit = "head") -> str:
-    """Name a head, `L3H7`, or a key-value group, `L3G1`."""
-    return f"L{layer}{UNIT_LETTERS[unit]}{head}"
+def column_label(column: int, unit: Unit = "head", columns: int = 0) -> str:
+    """Name a column of a gate matrix: `H7`, `G1`, or `MLP`, the last of those with MLP blocks."""
+    if unit == "head_and_mlp" and column == columns - 1:
+        return MLP
+    return f"{'G' if unit == 'kv_group' else 'H'}{column}"
+
+
+def head_label(layer: int, head: int, unit: Unit = "head", columns: int = 0) -> str:
+    """Name a head, `L3H7`, a key-value group, `L3G1`, or an MLP block, `L3MLP`.
+
+    Args:
+        layer: row of the gate matrix.
+        head: its column.
+        unit: what has a gate.
+        columns: number of columns, for the unit whose last is that of MLP blocks.
+    """
+    return f"L{layer}{column_label(head, unit, columns)}"
 
 
 VERDICT_THRESHOLD = 0.5

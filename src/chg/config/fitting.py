@@ -46,7 +46,8 @@ class OptimizerConfig(Settings):
     lambda_scale: LambdaScale = "mean"
     """mean: lambda_reg times the mean of the clamped logits; per_head: times their sum."""
     unit: Unit = "head"
-    """A gate for every query head, or for every kv_group of heads that share keys and values."""
+    """A gate for every query head, for every kv_group of heads that share keys and values, or with
+    head_and_mlp for every query head and every MLP block."""
     ablation: AblationKind = "zero"
     """Replacement of a closed head: zero, its mean over the rows, or resample: its output in
     another row or in the row's corrupted prompt."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from chg.config.choices import Dtype, Quantize, Recompute, Settings
+from chg.config.choices import Dtype, Quantize, Recompute, Settings, Unit
 from chg.errors import ConfigError
 
 
@@ -25,6 +25,14 @@ class MemoryConfig(Settings):
         super().__post_init__()
         if self.batch_size < 1 or self.length < 2:
             raise ConfigError("--batch_size must be at least 1 and --length at least 2")
+
+
+@dataclass(frozen=True)
+class InspectionConfig(Settings):
+    """The parts of a model that are inspected."""
+
+    unit: Unit = "head"
+    """Parts that gates are for; with head_and_mlp the MLP blocks are found and checked too."""
 
 
 @dataclass(frozen=True)

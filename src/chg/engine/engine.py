@@ -37,6 +37,7 @@ from chg.gating import Reference, gated, repeat_for_rows
 from chg.models import (
     AnyModel,
     HeadSites,
+    SiteKey,
     find_head_sites,
     frozen,
     input_device,
@@ -56,7 +57,7 @@ class Scorer(Protocol):
     def score(
         self,
         batch: Batch,
-        reference: Mapping[int, Tensor] | None = None,
+        reference: Mapping[SiteKey, Tensor] | None = None,
         targets: Targets | None = None,
     ) -> Iterator[tuple[list[int], TargetScores]]:
         """Score a batch under every gate matrix, some of them at a time."""
@@ -92,11 +93,11 @@ class Engine:
         return 0 if by_row else self.capabilities.max_shared_length
 
     def shape(self, unit: Unit = "head") -> tuple[int, int]:
-        """Shape of the gate matrix, `(layers, heads)` or `(layers, key-value groups)`."""
-        return self.sites.shape if unit == "head" else self.sites.group_shape
+        """Shape of the gate matrix, `(layers, columns)`."""
+        return self.sites.unit_shape(unit)
 
     def exists(self, unit: Unit = "head") -> Bool[Tensor, "layer unit"]:
-        """Entries of the gate matrix that are heads (groups)."""
+        """Entries of the gate matrix that are heads (groups, MLPs)."""
         return self.sites.existing(unit)
 
     def batch(self, rows: Sequence[TokenRow], pad_id: int, *, apart: bool = False) -> Batch:
@@ -120,8 +121,8 @@ class Engine:
         for places, batch in batches(data, batch_size, tokens, self.max_shared_length):
             yield places, on_device_of(self.model, batch)
 
-    def reference_of(self, batch: Batch) -> dict[int, Tensor] | None:
-        """Values that closed gates are filled up with in a batch, by layer; None for zeros."""
+    def reference_of(self, batch: Batch) -> dict[SiteKey, Tensor] | None:
+        """Values that closed gates are filled up with in a batch, by place; None for zeros."""
         return None if self.reference is None else self.reference.of(self.model, batch)
 
     @torch.no_grad()
@@ -158,7 +159,7 @@ class Engine:
         """Arrange gate matrices, no two of them equal, for exact scores without gradients.
 
         Args:
-            gates: one gate per head, 0 where there is no head.
+            gates: one gate per head, or per head and MLP, 0 where there is none.
             tokens: tokens per pass, about; chosen for the device if not given.
             controls: score each matrix by its difference from the one it branches off, computed
                 beside it, so that rounding cancels.
@@ -217,7 +218,7 @@ class Engine:
         gates: Float[Tensor, "*row layer head"],
         batch: Batch,
         targets: Targets,
-        fill: dict[int, Tensor] | None,
+        fill: dict[SiteKey, Tensor] | None,
     ) -> Float[Tensor, "sequence"]:
         """Compute the mean metric of every sequence, each row under its gates or all under one.
 
@@ -234,7 +235,7 @@ class Engine:
             hidden, _ = self.forward.run(order)
             return score_hidden(self.forward.head, hidden, batch, targets).means()
         if fill is not None:
-            fill = {layer: repeat_for_rows(value, rows) for layer, value in fill.items()}
+            fill = {place: repeat_for_rows(value, rows) for place, value in fill.items()}
         with gated(self.model, gates, reference=fill, check=False):
             return target_scores(self.model, batch, targets).means()
 
@@ -288,7 +289,7 @@ class _PlainScorer:
     def score(
         self,
         batch: Batch,
-        reference: Mapping[int, Tensor] | None = None,
+        reference: Mapping[SiteKey, Tensor] | None = None,
         targets: Targets | None = None,
     ) -> Iterator[tuple[list[int], TargetScores]]:
         for i, matrix in enumerate(self._gates):

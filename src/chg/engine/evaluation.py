@@ -11,13 +11,21 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from chg.config import Metric
+from chg.config import Metric, Unit
 from chg.data import TokenData, scored_for
 from chg.engine.engine import Engine, open_engine
 from chg.engine.prefix_tree import row_keys
 from chg.engine.target_scores import TargetScores
 from chg.errors import ModelError
-from chg.gating import AnyGates, Reference, attach, gate_values, require_rows_for, resolve_gates
+from chg.gating import (
+    AnyGates,
+    Reference,
+    attach,
+    gate_values,
+    require_reference_for,
+    require_rows_for,
+    resolve_gates,
+)
 from chg.models import AnyModel, find_head_sites, plain_torch
 
 
@@ -91,8 +99,8 @@ def evaluate_gates(
     Args:
         model: a causal language model; its weights and flags are left as they are.
         data: rows with their target tokens.
-        gate_matrices: gates in [0, 1], each `[layer, head]`, or `[layer, kv_group]`, in any form
-            that `gated` takes.
+        gate_matrices: gates in [0, 1], each `[layer, head]`, `[layer, kv_group]`, or with a column
+            more for MLP blocks, in any form that `gated` takes.
         batch_size: rows that run together at most; the result does not depend on it.
         tokens_per_pass: about as many tokens run together; chosen for the device if not given.
         controls: score each matrix by its difference from the first one computed beside it, so that
@@ -177,12 +185,16 @@ def _distinct(
 ) -> tuple[Float[Tensor, "matrix layer head"], list[int]]:
     """Make one gate per head and every matrix once; with the place of each of the list."""
     together = torch.stack(matrices)
-    attach(engine.model, together).remove()  # the checks
+    attached = attach(engine.model, together)  # the checks
+    attached.remove()
+    unit: Unit = "head_and_mlp" if attached.unit == "head_and_mlp" else "head"
+    reference = engine.reference
+    require_reference_for(unit, reference is None or unit in ("head", reference.unit))
+    nowhere = ~engine.exists(unit).to(together.device)
+    gates = engine.sites.per_head(together).masked_fill(nowhere, 0)
     seen: dict[tuple[bytes, ...], int] = {}
-    places = [seen.setdefault(tuple(row_keys(matrix)), len(seen)) for matrix in together]
-    first = [places.index(place) for place in range(len(seen))]
-    gates = engine.sites.per_head(together[first])
-    return gates.masked_fill(~engine.exists().to(gates.device), 0), places
+    places = [seen.setdefault(tuple(row_keys(matrix)), len(seen)) for matrix in gates]
+    return gates[[places.index(place) for place in range(len(seen))]], places
 
 
 class _Totals:

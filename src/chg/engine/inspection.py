@@ -1,11 +1,12 @@
-"""Inspection of a model: its heads, groups, sizes and paths, checked."""
+"""Inspection of a model: its heads, groups, MLPs, sizes and paths, checked."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from chg.config import Unit
 from chg.engine.capabilities import Mode, capabilities
-from chg.gating import check_head_sites
+from chg.gating import check_head_sites, check_mlp_sites
 from chg.models import (
     AnyModel,
     architecture_name,
@@ -41,6 +42,8 @@ class Inspection:
     """Start of passes: `inside` layers, at the beginning of `layers`, or of the whole model."""
     shareable: int
     """Length up to which rows that begin alike share it; 0 if they cannot."""
+    mlps: tuple[str, ...] = ()
+    """Path of each module whose output is what an MLP block adds; empty where it was not asked."""
 
     def __repr__(self) -> str:
         return (
@@ -51,15 +54,21 @@ class Inspection:
 
 
 @plain_torch()
-def inspect_model(model: AnyModel) -> Inspection:
+def inspect_model(model: AnyModel, unit: Unit = "head") -> Inspection:
     """Find a model's heads and prove on four tokens that gates do what they should.
 
+    Args:
+        model: a causal language model; left as it is.
+        unit: with `head_and_mlp`, the same for its MLP blocks.
+
     Raises:
-        ArchitectureError: the heads were not found, or the check failed.
+        ArchitectureError: the heads or the MLPs were not found, or a check failed.
     """
     model = unwrap_model(model)
     sites = find_head_sites(model)
     check_head_sites(model, sites)
+    if unit == "head_and_mlp":
+        check_mlp_sites(model, sites)
     able = capabilities(model)
     in_heads = {id(p): count_weights(p) for site in sites for p in site.attention.parameters()}
     return Inspection(
@@ -75,4 +84,5 @@ def inspect_model(model: AnyModel) -> Inspection:
         quantization=quantization(model),
         starts=able.mode,
         shareable=able.max_shared_length,
+        mlps=tuple(mlp.path for mlp in sites.mlps) if unit == "head_and_mlp" else (),
     )

@@ -5,7 +5,8 @@ entered, the model's layers, attentions and output projections are wrapped:
 
 1. Layers below the start hand on their input. The start layer is given the residual stream
    kept from an earlier pass, and its attention returns the projection of the heads kept from there.
-2. From the start on, each row's heads are multiplied by that row's gates, as `gating.hooks` does.
+2. From the start on, each row's heads, and MLPs that have gates, are multiplied by that row's
+   gates, as `gating.hooks` does.
 3. At the last layer in which any gate is open, its attention is run up to the projection, and then
    the layer again with the scored positions alone, its attention returning their projected heads.
    Above, attentions return the projection of nothing, or of the reference that fills up closed
@@ -20,9 +21,8 @@ stream.
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable
-from types import MethodType
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -33,6 +33,7 @@ from torch.utils.hooks import RemovableHandle
 
 from chg.config import Recompute
 from chg.engine.activations import cheaper_activations
+from chg.engine.patch import Patch
 from chg.engine.recompute import find_mlps
 from chg.engine.state import (
     Outputs,
@@ -41,26 +42,9 @@ from chg.engine.state import (
     RunningPass,
     State,
     at_positions,
-    first_output,
 )
-from chg.gating import scale_heads
-from chg.models import HeadSite, HeadSites
-
-
-class _Patch:
-    """A forward in place of a module's own; a copy of the module gets its own back."""
-
-    def __init__(self, module: nn.Module, forward: Callable[..., Any], before: Any) -> None:
-        self._module, self._forward, self._before = module, forward, before
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self._forward(*args, **kwargs)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
-        if self._before is not None:
-            return copy.deepcopy(self._before, memo)
-        copied = memo[id(self._module)]
-        return MethodType(type(copied).forward, copied)
+from chg.gating import scale_heads, scale_mlp
+from chg.models import HeadSite, HeadSites, MlpSite, first_output
 
 
 class PartialForward:
@@ -92,7 +76,7 @@ class PartialForward:
         self._pass: RunningPass | None = None
         self._final_hidden: Tensor | None = None
         self._handles: list[RemovableHandle] = []
-        self._patched: list[tuple[nn.Module, Any]] = []
+        self._patches: list[Patch] = []
 
     @property
     def last_layer(self) -> int:
@@ -110,20 +94,24 @@ class PartialForward:
         try:
             for i in self.outputs.layers:
                 layer = self.sites.layers[i]
-                self._patch(layer, self._layer(i, layer.forward))
+                self._patches.append(Patch(layer, self._layer(i, layer.forward)))
             for module, forward in cheaper_activations(
                 self.model, recompute=self.recompute == "none"
             ):
-                self._patch(module, forward)
+                self._patches.append(Patch(module, forward))
             if self.recompute == "mlp":
                 for mlp in find_mlps(self.model, self.sites):
-                    self._patch(mlp, self._recomputed(mlp.forward))
+                    self._patches.append(Patch(mlp, self._recomputed(mlp.forward)))
             for site in self.sites:
                 if self.inside:
-                    self._patch(site.attention, self._attention(site, site.attention.forward))
+                    attention = self._attention(site, site.attention.forward)
+                    self._patches.append(Patch(site.attention, attention))
                 # First, so that kept heads are those before any gates of the user's own.
                 scale = self._projection(site)
                 self._handles.append(site.projection.register_forward_pre_hook(scale, prepend=True))
+            for block in self.sites.mlps:
+                scale_behind = self._mlp(block)
+                self._handles.append(block.module.register_forward_hook(scale_behind, prepend=True))
         except BaseException:
             self.__exit__()
             raise
@@ -132,13 +120,10 @@ class PartialForward:
     def __exit__(self, *_: object) -> None:
         for handle in self._handles:
             handle.remove()
-        for module, before in reversed(self._patched):
-            if before is None:
-                del module.__dict__["forward"]
-            else:
-                module.__dict__["forward"] = before
+        for patch in reversed(self._patches):
+            patch.undo()
         self._handles.clear()
-        self._patched.clear()
+        self._patches.clear()
 
     def run(self, order: PassOrder) -> tuple[Float[Tensor, "scored 1 *width"], dict[int, State]]:
         """Run rows, each under its own gates.
@@ -169,12 +154,6 @@ class PartialForward:
             self._final_hidden = None
         flat: Tensor = logits.flatten(0, 1)
         return flat
-
-    def _patch(self, module: nn.Module, forward: Callable[..., Any]) -> None:
-        before = module.__dict__.get("forward")
-        self._patched.append((module, before))
-        # Not as an attribute: modules of a TransformerBridge pass attributes on.
-        module.__dict__["forward"] = _Patch(module, forward, before)
 
     def _layer(self, i: int, original: Callable[..., Any]) -> Callable[..., Any]:
         def forward(*args: Any, **kwargs: Any) -> Any:
@@ -211,7 +190,7 @@ class PartialForward:
         if i in order.keep:
             running.kept[i] = State(hidden[order.keep[i]])
         cuts_here = i == running.cut
-        splits_attention = cuts_here and self.inside and i in self._site_of
+        splits_attention = cuts_here and self._splits_attention(i)
         if splits_attention and heads is None:
             heads = self._heads(running, i, hidden, call)
         given = self._given_heads(running, i, hidden, heads)
@@ -219,18 +198,28 @@ class PartialForward:
             hidden = at_positions(hidden, order.scored)
 
         def run(hidden: Tensor, given: Tensor | None) -> Tensor:
-            self._pass, before = running, self._pass  # a backward pass may come here again
-            try:
+            with self._going_on(running):
                 running.given = given
                 return first_output(call(hidden))
-            finally:
-                self._pass = before
 
         if self.recompute == "layer" and torch.is_grad_enabled():
             hidden = checkpoint(run, hidden, given, use_reentrant=False)
         else:
             hidden = run(hidden, given)
         return at_positions(hidden, order.scored) if cuts_here and not splits_attention else hidden
+
+    @contextmanager
+    def _going_on(self, running: RunningPass) -> Iterator[None]:
+        """Put a pass under way, also when a backward pass comes to a part of it again."""
+        self._pass, before = running, self._pass
+        try:
+            yield
+        finally:
+            self._pass = before
+
+    def _splits_attention(self, i: int) -> bool:
+        """Tell layers whose attention can end with all positions, and the rest begin with some."""
+        return self.inside and i in self._site_of
 
     def _given_heads(
         self, running: RunningPass, i: int, hidden: Tensor, heads: Tensor | None
@@ -243,7 +232,8 @@ class PartialForward:
             if given is None:
                 given = hidden.new_zeros(1, 1, site.num_heads * site.head_dim)
             return given.to(hidden)
-        if i == running.cut and self.inside and site is not None:
+        if i == running.cut and self._splits_attention(i):
+            assert site is not None
             assert heads is not None
             rows = order.scored // heads.shape[1]
             gates = order.gates[rows, i, : site.num_heads]
@@ -266,9 +256,15 @@ class PartialForward:
 
     def _recomputed(self, original: Callable[..., Any]) -> Callable[..., Any]:
         def forward(*args: Any, **kwargs: Any) -> Any:
-            if self._pass is None or not torch.is_grad_enabled():
+            running = self._pass
+            if running is None or not torch.is_grad_enabled():
                 return original(*args, **kwargs)
-            return checkpoint(original, *args, use_reentrant=False, **kwargs)
+
+            def run(*args: Any, **kwargs: Any) -> Any:
+                with self._going_on(running):
+                    return original(*args, **kwargs)
+
+            return checkpoint(run, *args, use_reentrant=False, **kwargs)
 
         return forward
 
@@ -299,5 +295,21 @@ class PartialForward:
                 raise Reached(args[0])
             gates, reference = order.gates[:, i, : site.num_heads], running.reference_of(i)
             return scale_heads(args[0], gates, site, reference), *args[1:]
+
+        return scale
+
+    def _mlp(self, site: MlpSite) -> Callable[..., Any]:
+        i, heads = site.layer, self.sites.shape[1]
+
+        def scale(_module: nn.Module, _args: Any, output: Any) -> Any:
+            running = self._pass
+            if running is None or running.order.gates.shape[-1] == heads or running.stop_at == i:
+                return None
+            order = running.order
+            gates = order.gates[:, i, -1]
+            scored = i > running.cut or (i == running.cut and self._splits_attention(i))
+            if scored:
+                gates = gates[order.scored // order.length]
+            return scale_mlp(output, gates, running.reference_of(site.key, scored=scored))
 
         return scale

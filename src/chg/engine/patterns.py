@@ -28,8 +28,9 @@ from chg.config import Unit
 from chg.errors import ConfigError, ModelError, reason
 from chg.models import (
     AnyModel,
+    HeadSite,
     HeadSites,
-    SharedProjection,
+    SharedModule,
     eager_attention,
     find_head_sites,
     frozen,
@@ -72,13 +73,13 @@ def attention_patterns(
 
     Args:
         model: a causal language model; left exactly as it was.
-        unit: of a `kv_group`, the scores are those of its strongest head.
+        unit: of a `kv_group`, the scores are those of its strongest head; MLP blocks have none.
         tokens: ids to draw from, for a model that knows few; all but special ones if not given.
         seed: draws the tokens.
         show_progress: a progress bar, on a terminal.
 
     Raises:
-        ArchitectureError: the model's heads cannot be found.
+        ArchitectureError: the model's heads, or the MLPs of its unit, cannot be found.
         ConfigError: `tokens` are not all of the model's.
         ModelError: no layer gives its attention away, or the model has too few tokens or positions.
 
@@ -108,7 +109,7 @@ def attention_patterns(
     unread = [str(site.layer) for site in sites if not reader.uses[site.layer]]
     if unread:
         logger.info("attention patterns cannot be read in layers %s", ", ".join(unread))
-    scores = reader.means if unit == "head" else _by_group(reader.means, sites)
+    scores = _by_unit(reader.means, sites, unit)
     return AttentionPatterns(
         model=model_name(model),
         **dict(zip(PATTERNS, scores, strict=True)),
@@ -179,9 +180,9 @@ class _Reader:
 
     def read(self, model: nn.Module, ids: Int[Tensor, "row pos"]) -> None:
         """Run some rows, and add what every head looks at."""
-        turns: dict[nn.Module, SharedProjection] = {}
+        turns: dict[nn.Module, SharedModule[HeadSite]] = {}
         for site in self._sites:
-            turns.setdefault(site.attention, SharedProjection()).add(site)
+            turns.setdefault(site.attention, SharedModule()).add(site)
         ids = ids.to(input_device(model))
         with ExitStack() as hooks:
             for attention, layers in turns.items():
@@ -191,7 +192,9 @@ class _Reader:
                 hooks.callback(added.remove)
             model(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False)
 
-    def _add(self, layers: SharedProjection, _module: nn.Module, _args: Any, output: Any) -> None:
+    def _add(
+        self, layers: SharedModule[HeadSite], _module: nn.Module, _args: Any, output: Any
+    ) -> None:
         """Add the scores of the layer whose turn it is."""
         site = layers.next()
         for weights in output if isinstance(output, tuple) else ():
@@ -231,9 +234,15 @@ def _is_attention(weights: Any, heads: int) -> bool:
     return causal and bool((weights >= 0).all() and (weights.sum(-1) <= ABOVE_ALL).all())
 
 
-def _by_group(scores: NDArray[np.float64], sites: HeadSites) -> NDArray[np.float64]:
-    """Take the strongest head of every key-value group, `[pattern, layer, group]`."""
-    groups = np.full((len(scores), *sites.group_shape), np.nan)
+def _by_unit(scores: NDArray[np.float64], sites: HeadSites, unit: Unit) -> NDArray[np.float64]:
+    """Arrange scores as a gate matrix, `[pattern, layer, column]`; MLP blocks have none.
+
+    Of every key-value group those of its strongest head.
+    """
+    groups = np.full((len(scores), *sites.unit_shape(unit)), np.nan)
+    if unit != "kv_group":
+        groups[..., : sites.shape[1]] = scores
+        return groups
     for site in sites:
         of_heads = scores[:, site.layer, : site.num_heads]
         strongest = of_heads.reshape(len(scores), site.num_kv_heads, -1).max(axis=-1)

@@ -24,6 +24,7 @@ from chg.engine.prefix_tree import Node, build_tree
 from chg.engine.state import PassOrder, State
 from chg.engine.target_scores import TargetScores, score_hidden
 from chg.engine.targets import Targets
+from chg.models import SiteKey
 
 
 class TreeScorer:
@@ -55,14 +56,14 @@ class TreeScorer:
     def score(
         self,
         batch: Batch,
-        reference: Mapping[int, Tensor] | None = None,
+        reference: Mapping[SiteKey, Tensor] | None = None,
         targets: Targets | None = None,
     ) -> Iterator[tuple[list[int], TargetScores]]:
         """Score a batch under every gate matrix.
 
         Args:
             batch: rows, on the device of the gates.
-            reference: layer -> values that closed gates are filled up with, for this batch
+            reference: place -> values that closed gates are filled up with, for this batch
                 (`Reference.of`).
             targets: what is measured; the log-probability of the batch's targets if not given.
 
@@ -135,7 +136,8 @@ class _Waiting:
     ) -> None:
         self._forward = forward
         self._rows = rows
-        self._open = (gates != 0).any(-1).cpu()
+        heads = forward.sites.shape[1]  # an MLP, open or not, sees each position by itself
+        self._open = (gates[..., :heads] != 0).any(-1).cpu()
         self._size = size
         self._controls = controls
         self._at: dict[tuple[int, int], list[_Member]] = defaultdict(list)

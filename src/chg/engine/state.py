@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from chg.gating import at_scored_positions, repeat_for_rows
+from chg.models import SiteKey
 
 
 @dataclass
@@ -42,7 +43,8 @@ class PassOrder:
 
     inputs: Mapping[str, Tensor]
     """`input_ids` and `attention_mask`, and any other input of the model."""
-    gates: Float[Tensor, "row layer head"]
+    gates: Float[Tensor, "row layer column"]
+    """One per head, and with a column more also one per MLP block."""
     scored: Int[Tensor, "scored"]
     """Positions to carry on to the end, `row * length + pos`."""
     start: int = 0
@@ -52,9 +54,9 @@ class PassOrder:
     """Last layer that sees all positions; the last of all if not given."""
     keep: Mapping[int, Tensor] = field(default_factory=dict)
     """Layer, at or below `cut` -> rows whose state is returned."""
-    reference: Mapping[int, Tensor] | None = None
-    """Layer -> values that closed gates are filled up with, `[1 or row, 1 or pos, width]`, of the
-    first rows where the others are copies of them."""
+    reference: Mapping[SiteKey, Tensor] | None = None
+    """Layer, or path of an MLP -> values that closed gates are filled up with, `[1 or row, 1 or
+    pos, width]`, of the first rows where the others are copies of them."""
 
     @property
     def length(self) -> int:
@@ -74,12 +76,12 @@ class RunningPass:
     stop_at: int | None = None
     """Layer at whose projection to stop."""
 
-    def reference_of(self, layer: int, *, scored: bool = False) -> Tensor | None:
+    def reference_of(self, key: SiteKey, *, scored: bool = False) -> Tensor | None:
         """Values that closed gates are filled up with, of all rows or of scored positions."""
         order = self.order
         if order.reference is None:
             return None
-        value = order.reference[layer]
+        value = order.reference[key]
         if scored:
             return at_scored_positions(value, order.scored, order.length)
         return repeat_for_rows(value, len(order.gates))  # copies, for the layer at hand alone
@@ -113,12 +115,6 @@ class Outputs:
 
 def _wrapped(length: int | None, value: Tensor) -> Any:
     return value if length is None else (value, *[None] * (length - 1))
-
-
-def first_output(output: Any) -> Tensor:
-    """Return the first element of a tuple, or the bare tensor."""
-    first: Tensor = output[0] if isinstance(output, tuple) else output
-    return first
 
 
 def at_positions(value: Tensor, scored: Tensor) -> Tensor:

@@ -1,7 +1,8 @@
 """Rankings as the Mechanistic Interpretability Benchmark reads them: `importances.json`.
 
 Nodes are `input`, `a{layer}.h{head}` and `m{layer}`, without edges, as `Graph.from_json` of the
-EAP-IG package reads them. It keeps nodes without a score at every size: the MLPs and the input.
+EAP-IG package reads them. It keeps nodes without a score at every size: the input, and the MLPs
+unless they have gates too (`--unit head_and_mlp`).
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ def mib_importances(study: StudyResults) -> dict[str, Any]:
         ResultsError: gates are of key-value groups; or the study does not describe its model as
             far as is needed, because an older version made it.
     """
-    if study.unit != "head":
+    if study.unit == "kv_group":
         raise ResultsError("the benchmark's nodes are heads; this study gates groups of them")
     model = study.manifest.get("model") or {}
     if "hidden_size" not in model:
@@ -37,14 +38,16 @@ def mib_importances(study: StudyResults) -> dict[str, Any]:
         )
     ranking = Ranking("own", study.ranking[None])
     places, kept = ranking.places(0), ranking.first(0, _size(study))
-    layers, heads = places.shape
+    layers, columns = places.shape
+    heads = columns - (study.unit == "head_and_mlp")
     count = int(np.isfinite(places).sum())
     nodes: dict[str, Any] = {"input": {"in_graph": True}}
     for layer in range(layers):
-        for head in np.flatnonzero(np.isfinite(places[layer])).tolist():
-            score = 1 - float(places[layer, head]) / count
-            nodes[f"a{layer}.h{head}"] = {"in_graph": bool(kept[layer, head]), "score": score}
         nodes[f"m{layer}"] = {"in_graph": True}
+        for column in np.flatnonzero(np.isfinite(places[layer])).tolist():
+            name = f"a{layer}.h{column}" if column < heads else f"m{layer}"
+            score = 1 - float(places[layer, column]) / count
+            nodes[name] = {"in_graph": bool(kept[layer, column]), "score": score}
     config = {
         "n_layers": layers,
         "n_heads": heads,

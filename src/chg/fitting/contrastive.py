@@ -256,6 +256,7 @@ def _metadata(rows: _Rows, run: ContrastRun, config: ContrastConfig) -> dict[str
         held_out_task=rows.task,
         data_fingerprint=f"{retain.fingerprint}-{forget.fingerprint}",
         lambda_reg=config.lambda_reg,
+        unit=config.unit,
         seed=best.seed,
         alpha=best.alpha,
         start=best.start,

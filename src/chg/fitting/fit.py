@@ -151,6 +151,7 @@ def fit_gates(
         data_fingerprint=data.fingerprint,
         **describe_reference(fill),
         lambda_reg=config.lambda_reg,
+        unit=config.unit,
         seed=config.seed,
         figures=metrics,
     )

@@ -3,7 +3,8 @@
 from chg.gating.check import check_head_sites
 from chg.gating.gate_wrapper import attach, gated, get_attention_module
 from chg.gating.gates import LOGIT_BOUND, HeadGates, count_gates
-from chg.gating.hooks import AttachedGates, scale_heads
+from chg.gating.hooks import AttachedGates, require_reference_for, scale_heads, scale_mlp
+from chg.gating.mlp_check import check_mlp_sites
 from chg.gating.references import (
     Reference,
     at_scored_positions,
@@ -32,6 +33,7 @@ __all__ = [
     "at_scored_positions",
     "attach",
     "check_head_sites",
+    "check_mlp_sites",
     "count_gates",
     "describe_gates",
     "describe_reference",
@@ -41,8 +43,10 @@ __all__ = [
     "make_reference",
     "prepare",
     "repeat_for_rows",
+    "require_reference_for",
     "require_rows_for",
     "resolve_gates",
     "scale_heads",
+    "scale_mlp",
     "study_of",
 ]

@@ -12,8 +12,9 @@ from torch.utils.hooks import RemovableHandle
 from chg.errors import ArchitectureError
 from chg.gating.hooks import AttachedGates
 from chg.models import (
+    HeadSite,
     HeadSites,
-    SharedProjection,
+    SharedModule,
     frozen,
     plain_torch,
     shared_projections,
@@ -92,6 +93,13 @@ def _require_alone(sites: HeadSites, plain: _Trace, one_closed: _Trace) -> None:
             )
 
 
+def some_tokens(model: nn.Module, rows: int = 1) -> dict[str, Tensor]:
+    """Rows of the same four tokens, as inputs of a model."""
+    weight = model.get_input_embeddings().weight  # type: ignore[operator]
+    tokens = (torch.arange(1, 5, device=weight.device) % weight.shape[0]).repeat(rows, 1)
+    return {"input_ids": tokens, "attention_mask": torch.ones_like(tokens)}
+
+
 def _same(left: Tensor, right: Tensor) -> bool:
     return torch.allclose(left, right, rtol=0, atol=0, equal_nan=True)
 
@@ -100,16 +108,13 @@ def _trace(model: nn.Module, sites: HeadSites, gates: Tensor | None) -> _Trace:
     """Run four tokens, with gates if given, and record what passed every projection."""
     inputs: dict[int, list[Tensor]] = {site.layer: [] for site in sites}
     outputs: dict[int, list[Tensor]] = {site.layer: [] for site in sites}
-    embedding = model.get_input_embeddings()  # type: ignore[operator]
-    rows = int(embedding.weight.shape[0])
-    tokens = torch.arange(1, 5, device=embedding.weight.device)[None] % rows
     handles: list[RemovableHandle] = []
     attached = None if gates is None else AttachedGates(model, sites, gates)
     try:
         for projection, turns in shared_projections(sites).items():
 
             def record(
-                _m: nn.Module, args: Any, out: Tensor, turns: SharedProjection = turns
+                _m: nn.Module, args: Any, out: Tensor, turns: SharedModule[HeadSite] = turns
             ) -> None:
                 layer = turns.next().layer
                 inputs[layer].append(args[0])
@@ -117,9 +122,7 @@ def _trace(model: nn.Module, sites: HeadSites, gates: Tensor | None) -> _Trace:
 
             handles.append(projection.register_forward_hook(record))
         try:
-            result = model(
-                input_ids=tokens, attention_mask=torch.ones_like(tokens), use_cache=False
-            )
+            result = model(**some_tokens(model), use_cache=False)
         except Exception as error:  # a model that needs more than text fails in ways of its own
             raise ArchitectureError(
                 f"{type(model).__name__} failed on four tokens of text: {error}. If it needs more "

@@ -5,11 +5,12 @@ a forward pre-hook on that projection (docs/method.md#gates; paper, section 3):
 
     out_l = concat_h(G[l, h] * z[l, h]) W_O[l] (+ bias)
 
-With a reference, what a closed gate leaves out is filled in: `G * z + (1 - G) * ref`.
+With a reference, what a closed gate leaves out is filled in: `G * z + (1 - G) * ref`. An MLP block
+that has a gate is scaled by a forward hook on the module whose output it adds.
 
-1. `find_head_sites` says where the projections are (`chg.models`).
-2. `attach` checks them once per model with a few tokens (`check.py`), then registers one hook per
-   projection (`hooks.py`).
+1. `find_head_sites` says where the projections and the MLPs are (`chg.models`).
+2. `attach` checks them once per model with a few tokens (`check.py`, `mlp_check.py`), then
+   registers one hook per projection, and per MLP that has a gate (`hooks.py`).
 3. The handle's gates can be replaced between forward passes, and carry gradients if they ask to.
 4. On exit every hook of *this* context is removed, whatever happened; nested contexts multiply.
 
@@ -25,15 +26,24 @@ from weakref import WeakKeyDictionary
 
 from torch import Tensor, nn
 
-from chg.config import Stage
+from chg.config import Stage, Unit
 from chg.errors import GateError
 from chg.gating.check import check_head_sites
 from chg.gating.hooks import AttachedGates
+from chg.gating.mlp_check import check_mlp_sites
 from chg.gating.sources import AnyGates, StudyChoice, gate_values, resolve_gates
-from chg.models import AnyModel, find_head_sites, plain_torch, unwrap_model
+from chg.models import (
+    AnyModel,
+    HeadSites,
+    SiteKey,
+    find_head_sites,
+    plain_torch,
+    unwrap_model,
+)
 
-_checked: WeakKeyDictionary[nn.Module, list[int]] = WeakKeyDictionary()
-"""Models whose sites passed the check, with the identity of each projection it was done on."""
+_checked: WeakKeyDictionary[nn.Module, dict[Unit, list[int]]] = WeakKeyDictionary()
+"""Models whose sites passed the checks of a unit, with the identity of each module these were
+done on."""
 
 
 def get_attention_module(model: AnyModel, layer: int) -> nn.Module:
@@ -62,7 +72,7 @@ def attach(
     stage: Stage | None = None,
     seed: int | None = None,
     thresholded: bool | None = None,
-    reference: Mapping[int, Tensor] | None = None,
+    reference: Mapping[SiteKey, Tensor] | None = None,
     check: bool = True,
 ) -> AttachedGates:
     """Put gates on a model and return the handle that takes them off again.
@@ -72,14 +82,16 @@ def attach(
             peft, torch.compile, TransformerBridge or nnsight wrap it. While gates are attached,
             compiled code runs uncompiled.
         gates: `HeadGates`; a tensor, array or nested list in [0, 1] of shape `[layer, head]` or
-            `[batch, layer, head]` (one gate matrix per row of the batch); a dict of the gates that
-            are not 1, `{"L0H5": 0}` or `{(0, 5): 0}`; a `Study`; the path of a gate file or of a
-            study's folder. A tensor carries gradients.
+            `[batch, layer, head]` (one gate matrix per row of the batch), with one column more to
+            gate MLP blocks by; a dict of the gates that are not 1, `{"L0H5": 0}`, `{(0, 5): 0}` or
+            `{"L0MLP": 0}`; a `Study`; the path of a gate file or of a study's folder. A tensor
+            carries gradients.
         stage: of a study, `initial` (G0), `retention` (G+) or `removal` (G-, if not given).
         seed: of a study, the seed of the fit; its first if not given.
         thresholded: cut at 0.5 into 0 and 1, which is done with a study's gates if not given.
         reference: what closed gates are filled up with in place of zeros: `everywhere` of a
-            `Reference`, or layer -> `[1 or batch, 1 or pos, width of the projection]`.
+            `Reference`, or layer -> `[1 or batch, 1 or pos, width of the projection]`, of MLPs by
+            their path.
         check: prove on a few tokens, once per model, that the heads are where they seem to be, and
             that the gates lie in [0, 1]. Off in inner loops that were checked before.
 
@@ -92,11 +104,10 @@ def attach(
     model = unwrap_model(model)
     sites = find_head_sites(model)
     if check:
-        identities = [id(site.projection) for site in sites]
-        if _checked.get(model) != identities:
-            check_head_sites(model, sites)
-            _checked[model] = identities
+        _check_once(model, sites, "head")
     values = gate_values(resolve_gates(model, gates, StudyChoice(stage, seed, thresholded)))
+    if check and sites.unit_of(values) == "head_and_mlp":
+        _check_once(model, sites, "head_and_mlp")
     handle = AttachedGates(model, sites, values, reference)
     if check:
         with ExitStack() as unless_right:
@@ -104,6 +115,17 @@ def attach(
             _require_in_range(values[..., sites.existing(handle.unit).to(values.device)])
             unless_right.pop_all()
     return handle
+
+
+def _check_once(model: nn.Module, sites: HeadSites, unit: Unit) -> None:
+    """Do a unit's check, unless it was passed with the modules that there are."""
+    modules = [site.module for site in sites.mlps]
+    if unit == "head":
+        modules = [site.projection for site in sites]
+    passed, identities = _checked.setdefault(model, {}), [id(module) for module in modules]
+    if passed.get(unit) != identities:
+        (check_head_sites if unit == "head" else check_mlp_sites)(model, sites)
+        passed[unit] = identities
 
 
 def _require_in_range(of_heads: Tensor) -> None:
@@ -122,7 +144,7 @@ def gated(
     stage: Stage | None = None,
     seed: int | None = None,
     thresholded: bool | None = None,
-    reference: Mapping[int, Tensor] | None = None,
+    reference: Mapping[SiteKey, Tensor] | None = None,
     check: bool = True,
 ) -> Iterator[AttachedGates]:
     """Run a model under gates: forward passes, `generate`, an evaluation harness, anything.

@@ -1,8 +1,9 @@
 """Gate matrices, and the files that they are kept in.
 
-A gate matrix holds one value in [0, 1] per query head, stored as logits:
-`gates = sigmoid(logits)` (paper, section 3). Fitting keeps them inside [-LOGIT_BOUND, LOGIT_BOUND].
-Where a layer has fewer heads than others, or none, the entries that are no heads are NaN.
+A gate matrix holds one value in [0, 1] per query head, and with a column more one per MLP block,
+stored as logits: `gates = sigmoid(logits)` (paper, section 3). Fitting keeps them inside
+[-LOGIT_BOUND, LOGIT_BOUND]. Where a layer has fewer heads than others, or none, the entries that
+are no heads are NaN.
 """
 
 from __future__ import annotations
@@ -81,12 +82,12 @@ class HeadGates:
 
     @property
     def num_heads(self) -> int:
-        """Query heads per layer, `H`."""
+        """Columns of the matrix: query heads per layer, `H`, and one more where MLPs have gates."""
         return int(self.logits.shape[1])
 
     @property
     def exists(self) -> Bool[Tensor, "layer head"]:
-        """Entries that are heads: all of them, unless layers differ in their heads."""
+        """Entries that are heads (MLPs): all of them, unless layers differ in what they have."""
         return ~self.logits.isnan()
 
     @property
@@ -175,6 +176,7 @@ class HeadGates:
             **study.manifest.get("model", {}),
             "dataset": study.manifest.get("data", {}).get("name"),
             "ablation": configuration.get("ablation", "zero"),
+            "unit": study.unit,
             "study": study.manifest.get("title"),
             "stage": stage,
             "seed": seed,

@@ -1,4 +1,4 @@
-"""References: values that ablated heads are replaced by, where these are not zero.
+"""References: values that ablated heads and MLPs are replaced by, where these are not zero.
 
 A gate blends a head with its reference, `gate * head + (1 - gate) * reference`:
 
@@ -6,12 +6,13 @@ A gate blends a head with its reference, `gate * head + (1 - gate) * reference`:
 2. `resample`: its output in another row, at the same position: a row's counterfactual row
    (`with_partners`), or its corrupted prompt. One plain pass over those rows gives all heads.
 
-Both come from passes with all heads open, and are constants: no gradient goes through them.
+Both come from passes with all heads open, and are constants: no gradient goes through them. An MLP
+block with a gate has a reference in the same way.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -19,13 +20,15 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from chg.config import AblationConfig, AblationKind, Metric, OptimizerConfig
+from chg.config import AblationConfig, AblationKind, Metric, OptimizerConfig, Unit
 from chg.data import Batch, TokenData, batches, scored_for, with_partners
 from chg.errors import ConfigError, DataError, GateError
 from chg.gating.rows import require_rows_for
 from chg.models import (
     AnyModel,
-    HeadSites,
+    HeadSite,
+    MlpSite,
+    SiteKey,
     find_head_sites,
     frozen,
     input_device,
@@ -44,14 +47,17 @@ class Reference:
     """Values that closed gates are filled up with; made by `make_reference`."""
 
     kind: AblationKind
-    means: Mapping[int, Float[Tensor, "place width"]] = field(default_factory=dict)
-    """Layer -> means at positions `0, 1, ...`, and in the last row that over all positions, which
-    also serves positions that the data did not have."""
+    means: Mapping[SiteKey, Float[Tensor, "place width"]] = field(default_factory=dict)
+    """Layer, or path of an MLP -> means at positions `0, 1, ...`, and in the last row that over all
+    positions, which also serves positions that the data did not have."""
     origin: Mapping[str, str] = field(default_factory=dict)
     """Name and fingerprint of its rows, where they are not those that are scored."""
+    unit: Unit = "head"
+    """Unit that has references: MLP blocks too, with `head_and_mlp`."""
 
     def __repr__(self) -> str:
-        return f"<Reference by {self.kind}, {len(self.means)} layers>"
+        layers = sum(isinstance(key, int) for key in self.means)
+        return f"<Reference by {self.kind}, {layers} layers>"
 
     @property
     def by_row(self) -> bool:
@@ -59,8 +65,8 @@ class Reference:
         return self.kind == "resample"
 
     @property
-    def everywhere(self) -> dict[int, Float[Tensor, "1 1 width"]]:
-        """The reference of every layer for any pass, for `gated` and `attach`.
+    def everywhere(self) -> dict[SiteKey, Float[Tensor, "1 1 width"]]:
+        """The reference of every place for any pass, for `gated` and `attach`.
 
         Raises:
             GateError: it depends on the row or the position.
@@ -70,30 +76,35 @@ class Reference:
                 "a reference by row or position fits no other pass than that over its own batch; "
                 "use one mean over all positions"
             )
-        return {layer: table[None] for layer, table in self.means.items()}
+        return {key: table[None] for key, table in self.means.items()}
 
-    def of(self, model: AnyModel, batch: Batch) -> dict[int, Float[Tensor, "row place width"]]:
-        """The reference of every layer for a batch: of one row or all, one position or all.
+    def of(self, model: AnyModel, batch: Batch) -> dict[SiteKey, Float[Tensor, "row place width"]]:
+        """The reference of every place for a batch: of one row or all, one position or all.
 
         Raises:
             DataError: rows have no reference of their own, and need one.
         """
         if self.by_row:
-            return _heads_elsewhere(model, batch)
+            return _heads_elsewhere(model, batch, self.unit)
         positions = batch.position_ids
         if positions is None:
             positions = torch.arange(batch.input_ids.shape[1])[None]
         return {
-            layer: table[None]
+            key: table[None]
             if len(table) == 1
             else table[positions.to(table.device).clamp(max=len(table) - 1)]
-            for layer, table in self.means.items()
+            for key, table in self.means.items()
         }
 
 
 @plain_torch()
 def make_reference(
-    model: AnyModel, data: TokenData, kind: AblationKind, *, per_position: bool = False
+    model: AnyModel,
+    data: TokenData,
+    kind: AblationKind,
+    *,
+    per_position: bool = False,
+    unit: Unit = "head",
 ) -> Reference | None:
     """Make the values that ablated heads are replaced by; None for zero.
 
@@ -102,9 +113,10 @@ def make_reference(
         data: rows that `mean` is over; for `resample` those to be scored, `with_partners`.
         kind: `zero`, `mean` or `resample`.
         per_position: means of every position by itself.
+        unit: unit of the gates; with `head_and_mlp` MLPs have references too.
 
     Raises:
-        ArchitectureError: the model's heads cannot be found.
+        ArchitectureError: the model's heads, or the MLPs that have gates, cannot be found.
         ConfigError: `per_position` of anything but means.
         DataError: rows that are resampled have no partners.
         GateError: the model uses a layer's heads several times in a pass, and they are resampled.
@@ -119,7 +131,7 @@ def make_reference(
                 f"rows of {data.name} have no reference rows to resample heads from; prepare them "
                 "with chg.with_partners(data, seed), or with a column of corrupted prompts"
             )
-        return Reference(kind)
+        return Reference(kind, unit=unit)
     model = unwrap_model(model)
     sites = find_head_sites(model)
     sums = _Sums()
@@ -127,10 +139,10 @@ def make_reference(
         for _, batch in batches(data, ROWS, TOKENS):
             batch = batch.to(input_device(model))
             inputs, held = batch.inputs, batch.attention_mask
-            for layer, uses in record_heads(model, sites, inputs).items():
-                for heads in uses:
-                    sums.add(layer, heads, held, by_position=per_position)
-    return Reference(kind, sums.means())
+            for key, uses in record_heads(model, sites, inputs, unit).items():
+                for values in uses:
+                    sums.add(key, values, held, by_position=per_position)
+    return Reference(kind, sums.means(), unit=unit)
 
 
 @plain_torch()
@@ -147,8 +159,7 @@ def prepare(
         model: a causal language model; left as it is.
         config: the kind of ablation, and the seed that draws counterfactual rows.
         data: all rows that will be scored; means are over the first of these. None stays None.
-        rows: rows that means are over, or that counterfactual rows are drawn from, in place of
-            `data`.
+        rows: rows of means, or that counterfactual rows are drawn from, in place of `data`.
         metric: what is measured.
 
     Returns:
@@ -169,7 +180,8 @@ def prepare(
     if kind == "resample":
         prepared = [part and with_partners(part, config.seed, rows) for part in prepared]
     source = rows if rows is not None and kind == "mean" else prepared[0]
-    reference = make_reference(model, source, kind, per_position=config.per_position)
+    by_position, unit = config.per_position, config.unit
+    reference = make_reference(model, source, kind, per_position=by_position, unit=unit)
     if reference is not None and rows is not None:
         origin = {"reference_dataset": rows.name, "reference_fingerprint": rows.fingerprint}
         reference = replace(reference, origin=origin)
@@ -189,43 +201,43 @@ def describe_reference(reference: Reference | None) -> dict[str, str]:
 
 
 class _Sums:
-    """Sums of heads over rows, by layer, with the number of tokens in each."""
+    """Sums of heads over rows, by place, with the number of tokens in each."""
 
     def __init__(self) -> None:
-        self._of: dict[int, tuple[Tensor, Tensor]] = {}
+        self._of: dict[SiteKey, tuple[Tensor, Tensor]] = {}
         self._dtype = torch.float32
 
     def add(
-        self, layer: int, heads: Tensor, held: Int[Tensor, "row pos"], *, by_position: bool
+        self, key: SiteKey, values: Tensor, held: Int[Tensor, "row pos"], *, by_position: bool
     ) -> None:
         """Add the rows of a batch, padding left out."""
-        held = held.to(heads.device)
-        self._dtype = torch.promote_types(heads.dtype, torch.float32)
+        held = held.to(values.device)
+        self._dtype = torch.promote_types(values.dtype, torch.float32)
         # Sums in float64 wherever there is any: a data set has many tokens.
-        exact = torch.float32 if heads.device.type == "mps" else torch.float64
-        summed = heads.to(exact).masked_fill(held[..., None] == 0, 0).sum(0)
+        exact = torch.float32 if values.device.type == "mps" else torch.float64
+        summed = values.to(exact).masked_fill(held[..., None] == 0, 0).sum(0)
         counts = held.sum(0)
         if not by_position:
             summed, counts = summed.sum(0, keepdim=True), counts.sum(0, keepdim=True)
-        before = self._of.get(layer)
+        before = self._of.get(key)
         if before is not None:
             longer, shorter = sorted([before, (summed, counts)], key=lambda pair: -len(pair[1]))
             for total, part in zip(longer, shorter, strict=True):
                 total[: len(part)] += part
             summed, counts = longer
-        self._of[layer] = summed, counts
+        self._of[key] = summed, counts
 
-    def means(self) -> dict[int, Float[Tensor, "place width"]]:
+    def means(self) -> dict[SiteKey, Float[Tensor, "place width"]]:
         """Means at every position, and over all of them in the last row."""
         means = {}
-        for layer, (summed, counts) in self._of.items():
+        for key, (summed, counts) in self._of.items():
             overall = summed.sum(0, keepdim=True) / counts.sum()
             each = [summed / counts[:, None]] if len(counts) > 1 else []
-            means[layer] = torch.cat([*each, overall]).to(self._dtype)
+            means[key] = torch.cat([*each, overall]).to(self._dtype)
         return means
 
 
-def _heads_elsewhere(model: AnyModel, batch: Batch) -> dict[int, Tensor]:
+def _heads_elsewhere(model: AnyModel, batch: Batch, unit: Unit) -> dict[SiteKey, Tensor]:
     """The heads of a batch's reference rows; past the end of one, those of its last token."""
     ids, mask = batch.reference_ids, batch.reference_mask
     if ids is None or mask is None:
@@ -236,23 +248,25 @@ def _heads_elsewhere(model: AnyModel, batch: Batch) -> dict[int, Tensor]:
     model = unwrap_model(model)
     sites = find_head_sites(model)
     with frozen(model), uncompiled():
-        entering = record_heads(model, sites, {"input_ids": ids, "attention_mask": mask})
+        found = record_heads(model, sites, {"input_ids": ids, "attention_mask": mask}, unit)
     last = mask.sum(1, keepdim=True) - 1
     places = torch.arange(ids.shape[1], device=ids.device).minimum(last)[..., None]
     return {
-        layer: uses[0].take_along_dim(places.to(uses[0].device), dim=1)
-        for layer, uses in _once(sites, entering).items()
+        key: uses[0].take_along_dim(places.to(uses[0].device), dim=1)
+        for key, uses in _once(sites.gated(unit), found).items()
     }
 
 
-def _once(sites: HeadSites, entering: dict[int, list[Tensor]]) -> dict[int, list[Tensor]]:
+def _once(
+    sites: Iterable[HeadSite | MlpSite], found: dict[SiteKey, list[Tensor]]
+) -> dict[SiteKey, list[Tensor]]:
     for site in sites:
-        if len(entering[site.layer]) != 1:
+        if len(found[site.key]) != 1:
             raise GateError(
-                f"{site.path} is used {len(entering[site.layer])} times in a pass, so its heads "
-                "cannot be taken from another row; use --ablation mean or zero"
+                f"{site.path} is used {len(found[site.key])} times in a pass, so its heads, or "
+                "its MLP, cannot be taken from another row; use --ablation mean or zero"
             )
-    return entering
+    return found
 
 
 def repeat_for_rows(value: Float[Tensor, "row place width"], rows: int) -> Tensor:

@@ -22,7 +22,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from chg.config import Head, Stage, Unit, head_label
+from chg.config import MLP, Stage, Unit, head_label
 from chg.errors import GateError
 from chg.files import MANIFEST
 from chg.gating.gates import HeadGates, cut_gates
@@ -52,13 +52,14 @@ AnyGates: TypeAlias = (
 """All that gates can be given as; `resolve_gates` reads it.
 
 `HeadGates`; a tensor, array or nested list of gates, `[layer, head]`; a dict of the gates that are
-not 1, `{"L0H5": 0}` or `{(0, 5): 0}`; a `Study`; the path of a gate file or of a study's folder."""
+not 1, `{"L0H5": 0}`, `{(0, 5): 0}` or `{"L0MLP": 0}`; a `Study`; the path of a gate file or of a
+study's folder."""
 
 TAKEN = (
     "gates are a HeadGates, a Study, the path of a gate file or of a study's folder, a tensor, "
     'array or list of numbers [layer, head], or a dict such as {"L0H5": 0}'
 )
-UNITS: dict[str, Unit] = {"H": "head", "G": "kv_group"}
+UNITS: dict[str, Unit] = {"H": "head", "G": "kv_group", MLP: "head_and_mlp"}
 
 _warned: WeakKeyDictionary[nn.Module, set[str]] = WeakKeyDictionary()
 """Models with what was said about gates on them."""
@@ -128,14 +129,17 @@ def gate_values(
     return gates.values if isinstance(gates, HeadGates) else gates
 
 
-def describe_gates(gates: HeadGates | Float[Tensor, "layer head"] | None) -> dict[str, Any] | None:
+def describe_gates(
+    gates: HeadGates | Float[Tensor, "layer head"] | None, unit: Unit = "head"
+) -> dict[str, Any] | None:
     """Describe resolved gates, for metadata: where they came from, or those that are not 1."""
     if gates is None:
         return None
     if isinstance(gates, HeadGates):
         return gates.metadata
     places = ((gates != 1) & ~gates.isnan()).nonzero().tolist()
-    return {"not_open": {head_label(*place): float(gates[tuple(place)]) for place in places}}
+    columns = gates.shape[-1]
+    return {"not_open": {head_label(i, j, unit, columns): float(gates[i, j]) for i, j in places}}
 
 
 def study_of(gates: Any) -> StudyResults | None:
@@ -174,37 +178,42 @@ def _single(model: AnyModel, gates: Any) -> HeadGates | Tensor:
 def _named(model: AnyModel, gates: Mapping[Any, Any]) -> Float[Tensor, "layer unit"]:
     """Open every gate but those that are named."""
     places = [_place(name) for name in gates]
-    units = {unit for unit, _ in places} or {"head"}
-    if len(units) > 1 or len(set(places)) < len(places):
+    named: set[Unit] = {unit for unit, *_ in places} or {"head"}
+    mixed = "kv_group" in named and len(named) > 1
+    if mixed or len(set(places)) < len(places):
         raise GateError(
             "a dict of gates names every head once, or every key-value group; got "
             f"{', '.join(map(repr, gates))}"
         )
-    (unit,) = units
+    unit: Unit = "head_and_mlp" if "head_and_mlp" in named else named.pop()
     exists = find_head_sites(model).existing(unit)
-    layers, heads = exists.shape
-    matrix = torch.ones(layers, heads)
-    for (_, (layer, head)), value in zip(places, gates.values(), strict=True):
-        if layer >= layers or head >= heads or not exists[layer, head]:
-            last = head_label(layers - 1, heads - 1, unit)
-            raise GateError(f"the model has no {head_label(layer, head, unit)}; the last is {last}")
+    layers, columns = exists.shape
+    matrix = torch.ones(layers, columns)
+    for (kind, layer, head), value in zip(places, gates.values(), strict=True):
+        of_kind = columns if kind == unit else columns - 1
+        column = columns - 1 if kind == "head_and_mlp" else head
+        label = head_label(layer, column, kind, columns)
+        if layer >= layers or column >= of_kind or not exists[layer, column]:
+            last = head_label(layers - 1, of_kind - 1, kind, columns)
+            raise GateError(f"the model has no {label}; the last is {last}")
         try:
-            matrix[layer, head] = value
+            matrix[layer, column] = value
         except (TypeError, ValueError, RuntimeError):
-            label = head_label(layer, head, unit)
             raise GateError(f"the gate of {label} must be a number, got {value!r}") from None
     return matrix
 
 
-def _place(name: Any) -> tuple[Unit, Head]:
-    """Read `L0H5`, `L0G1` or `(0, 5)`."""
-    named = re.fullmatch(r"L(\d+)([HG])(\d+)", name) if isinstance(name, str) else None
+def _place(name: Any) -> tuple[Unit, int, int]:
+    """Read `L0H5`, `L0G1`, `L0MLP` or `(0, 5)`: the unit, the layer and the number in it."""
+    named = re.fullmatch(r"L(\d+)(?:([HG])(\d+)|MLP)", name) if isinstance(name, str) else None
     if named is not None:
-        return UNITS[named[2]], (int(named[1]), int(named[3]))
+        return UNITS[named[2] or MLP], int(named[1]), int(named[3] or 0)
     pair = isinstance(name, tuple) and len(name) == 2
     if pair and all(isinstance(index, int | np.integer) and index >= 0 for index in name):
-        return "head", (int(name[0]), int(name[1]))
-    raise GateError(f'{name!r} names no head; write "L0H5" or (0, 5), or "L0G1" for a group')
+        return "head", int(name[0]), int(name[1])
+    raise GateError(
+        f'{name!r} names no head; write "L0H5" or (0, 5), "L0G1" for a group, or "L0MLP"'
+    )
 
 
 def _warn_of_another_model(model: nn.Module, metadata: Mapping[str, Any]) -> None:

@@ -34,6 +34,7 @@ from chg.models.layouts import (
     known_layout,
     reason_against,
 )
+from chg.models.mlps import find_mlp_sites
 from chg.models.unwrap import AnyModel, unwrap_model
 
 _Found = tuple[str, nn.Module, nn.Module]
@@ -60,7 +61,7 @@ def find_head_sites(model: AnyModel) -> HeadSites:
     layout = known_layout(model_type)
     sites: list[HeadSite] = []
     num_layers = 0
-    found: list[nn.ModuleList] = []
+    found: list[tuple[str, nn.ModuleList]] = []
     for stacks in _module_lists(model):
         for path, layers in stacks:
             rows = _rows(config, path, layers, layout)
@@ -71,13 +72,29 @@ def find_head_sites(model: AnyModel) -> HeadSites:
                 _site(config, num_layers + i, *row) for i, row in enumerate(rows) if row is not None
             ]
             num_layers += len(rows)
-            found.append(layers)
+            found.append((path, layers))
         if sites:
             _refuse_others(model, sites)
-            plain = len(found) == 1 and len(found[0]) == num_layers
-            own = len({id(site.projection) for site in sites}) == len(sites)
-            return HeadSites(tuple(sites), num_layers, tuple(found[0]) if plain and own else ())
+            return _with_layers(sites, num_layers, found, layout)
     raise ArchitectureError(_not_found(model, model_type, layout))
+
+
+def _with_layers(
+    sites: list[HeadSite],
+    num_layers: int,
+    stacks: list[tuple[str, nn.ModuleList]],
+    layout: Layout | None,
+) -> HeadSites:
+    """Put heads together with the layers and MLPs around them, where each layer has one row."""
+    named = [(f"{path}.{i}", layer) for path, stack in stacks for i, layer in enumerate(stack)]
+    one_row_each = len(named) == num_layers
+    in_turns = len({id(site.projection) for site in sites}) < len(sites)
+    layers = [layer for _, layer in named] if one_row_each and len(stacks) == 1 else []
+    attentions = {site.layer: site.attention for site in sites}
+    mlps = find_mlp_sites(named, attentions, layout) if one_row_each else ()
+    if len({id(mlp.module) for mlp in mlps}) < len(mlps) and not in_turns:
+        mlps = ()  # the engine tells layers by their modules
+    return HeadSites(tuple(sites), num_layers, () if in_turns else tuple(layers), mlps)
 
 
 def _module_lists(model: nn.Module) -> list[list[tuple[str, nn.ModuleList]]]:
@@ -237,6 +254,9 @@ def _not_found(model: nn.Module, model_type: str, layout: Layout | None) -> str:
 
 
 def gate_shape(model: nn.Module, unit: Unit = "head") -> tuple[int, int]:
-    """`(layers, heads)` of the model's gate matrix, or `(layers, key-value groups)`."""
-    sites = find_head_sites(model)
-    return sites.shape if unit == "head" else sites.group_shape
+    """`(layers, columns)` of the model's gate matrix, for its heads, groups, or heads and MLP.
+
+    Raises:
+        ArchitectureError: the model's heads, or the MLPs that are to have gates, cannot be found.
+    """
+    return find_head_sites(model).unit_shape(unit)

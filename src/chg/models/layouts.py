@@ -1,4 +1,4 @@
-"""Layouts of model families: the names that lead to their heads, and families without any.
+"""Layouts of model families: the names that lead to heads and MLPs, and families without any.
 
 Data alone; `architectures.py` reads it. Users add to it with `register_architecture`.
 """
@@ -10,19 +10,24 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Layout:
-    """The two names that lead from a decoder layer to its output projection."""
+    """The names that lead from a decoder layer to its output projection, and to its MLP block."""
 
     attention: str
     """Attribute of the layer that holds the attention module, dotted if nested."""
     projection: str
     """Attribute of the attention module that is the output projection."""
+    mlp: str | None = None
+    """Part of the layer whose output is all that the MLP block adds, dotted; probed for if None."""
 
 
 LAYOUTS: dict[str, Layout] = {
+    "bloom": Layout("self_attention", "dense", "mlp.dense_4h_to_h"),
+    "cpmant": Layout("self_att.self_attention", "attention_out", "ffn.ffn"),
     "dbrx": Layout("norm_attn_norm.attn", "out_proj"),
     "gpt2": Layout("attn", "c_proj"),
     "llama": Layout("self_attn", "o_proj"),
     "mistral": Layout("self_attn", "o_proj"),
+    "mpt": Layout("attn", "out_proj", "ffn.down_proj"),
     "opt": Layout("self_attn", "out_proj"),
 }
 """Known layouts by the configuration's `model_type`. Others are probed for."""
@@ -56,6 +61,31 @@ PROBED_PROJECTION = (
     "attention_out",
     "out_lin",
 )
+
+PROBED_MLP = (
+    "mlp",
+    "feed_forward",
+    "ffn",
+    "block_sparse_moe",
+    "shared_mlp",
+    "moe",
+    "share_expert",
+    "mlp_block",
+    "fc2",
+    "output.dense",
+    "shared_transf.feed_forward",
+    "shared_transformer.feed_forward",
+)
+"""Names of MLP blocks in layers, or of what a layer without such a module adds; all that a layer
+has together are its block."""
+
+PROBED_MLP_NORM = (
+    "post_feedforward_layernorm",
+    "post_mlp_layernorm",
+    "post_ffn_norm",
+    "post_norm2",
+)
+"""Names of the norm between a layer's MLP block and the residual stream."""
 
 OTHER_TOWERS = ("vision", "image", "visual", "audio", "speech", "protein", "connector")
 """Parts of the paths of stacks that are not the text decoder, looked at last."""
@@ -95,18 +125,23 @@ UNSUPPORTED = {
 _registered: dict[str, Layout] = {}
 
 
-def register_architecture(model_type: str, *, attention: str, projection: str) -> None:
-    """Register the place of a model family's heads; overrides the table and the probe.
+def register_architecture(
+    model_type: str, *, attention: str, projection: str, mlp: str | None = None
+) -> None:
+    """Register the places of a model family's heads and MLPs; overrides the table and the probe.
 
     Args:
         model_type: `model.config.model_type` of the family.
         attention: name of the attention module inside a decoder layer, e.g. `"self_attn"`.
         projection: name of the output projection inside the attention module, e.g. `"o_proj"`.
+        mlp: name of the part of a decoder layer whose output is all that its MLP block adds to the
+            residual stream, e.g. `"mlp"`, or the norm behind it; for `unit="head_and_mlp"`. Probed
+            for if not given.
 
     Example:
         >>> register_architecture("mymodel", attention="mixer", projection="out")
     """
-    _registered[model_type] = Layout(attention, projection)
+    _registered[model_type] = Layout(attention, projection, mlp)
 
 
 def known_layout(model_type: str) -> Layout | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from chg.config import UNIT_LETTERS
+from chg.config import column_label
 from chg.report.comparison_figures import differing_map
 from chg.report.comparison_findings import comparison_grounds, pair_findings
 from chg.report.comparison_tables import cross_table, heads_table, listed_heads
@@ -197,12 +197,12 @@ def _pair(comparison: ComparisonResults, pair: RunPair) -> Section:
 
 def _data(comparison: ComparisonResults) -> dict[str, Any]:
     """Content for the script: what is read of every head in every run."""
-    heads = comparison.heads
+    heads, (_, width) = comparison.heads, comparison.shape
     differing = heads[[pair.column("differs") for pair in comparison.pairs]].any(axis=1)
     return {
         "first": int(differing.to_numpy().argmax()),
         "heads": heads[["layer", "head"]].to_numpy().tolist(),
-        "letter": UNIT_LETTERS[comparison.unit],
+        "labels": [column_label(i, comparison.unit, width) for i in range(width)],
         "columns": READ,
         "runs": [{"name": run.name, "cells": _cells(comparison, run)} for run in comparison.runs],
     }

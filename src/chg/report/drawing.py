@@ -11,7 +11,7 @@ from matplotlib.image import AxesImage
 from matplotlib.patches import Patch, Rectangle
 from numpy.typing import NDArray
 
-from chg.config import UNIT_NAMES, Unit
+from chg.config import MLP, UNIT_NAMES, Unit
 from chg.report.palette import (
     IMPORTANT,
     IN_THE_WAY,
@@ -38,11 +38,16 @@ def map_size(shape: tuple[int, int]) -> tuple[float, float]:
 
 def label_heads(axes: Axes, shape: tuple[int, int], unit: Unit, most: int = 17) -> None:
     """Name the axes of a map and put at most `most` tick labels on each."""
-    layers, heads = shape
-    axes.set_xticks(ticks(heads, most))
+    layers, columns = shape
+    if unit == "head_and_mlp":
+        last = columns - 1
+        heads = [head for head in ticks(last, most) if last - head > columns / 16]  # MLP is wide
+        axes.set_xticks([*heads, last], [*map(str, heads), MLP])
+    else:
+        axes.set_xticks(ticks(columns, most))
     axes.set_yticks(ticks(layers, most))
     axes.tick_params(labelsize=8)
-    axes.set_xlabel(UNIT_NAMES[unit])
+    axes.set_xlabel(UNIT_NAMES[unit][0])
     axes.set_ylabel("layer")
 
 

@@ -11,6 +11,7 @@ from chg.files import atomic_path, ensure_folder
 from chg.report.analysis import Analysis, read_analysis
 from chg.report.page import save_page
 from chg.report.page_data import heads_csv
+from chg.report.tables import name_mlps
 from chg.results import ContrastRun, StudyResults
 
 
@@ -105,7 +106,8 @@ def analyze(config: AnalysisConfig | None = None, **settings: Any) -> Analysis:
         with atomic_path(folder / name) as path:
             canvas.save(draw(analysis), path)
     with atomic_path(folder / "head_rankings.csv") as path:
-        analysis.rankings.to_csv(path, index=False, float_format="%.6g")
+        table = name_mlps(analysis.rankings, analysis.result.unit, analysis.result.shape[1])
+        table.to_csv(path, index=False, float_format="%.6g")
     with atomic_path(folder / "summary_report.txt") as path:
         path.write_text(summary.summary_text(analysis, config.top_k), encoding="utf-8")
     return analysis

@@ -12,11 +12,12 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from chg.config import METRIC_WORDS, UNIT_LETTERS
+from chg.config import METRIC_WORDS, column_label
 from chg.files import plain_json
 from chg.report.evidence import evidence
 from chg.report.palette import slug
 from chg.report.scale import color_scale
+from chg.report.tables import name_mlps
 from chg.results import ROLES, STAGES, PathScores, StudyResults, rank_correlation
 
 SURE_ESTIMATE = 0.7
@@ -24,8 +25,9 @@ SURE_ESTIMATE = 0.7
 
 
 def heads_csv(study: StudyResults) -> str:
-    """Text of `heads.csv`, which the page carries as it is."""
-    return str(study.heads.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
+    """Text of `heads.csv`, which the page carries as it is; MLPs are called so."""
+    table = name_mlps(study.heads, study.unit, study.roles.shape[2])
+    return str(table.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
 
 
 def page_data(study: StudyResults) -> dict[str, Any]:
@@ -38,7 +40,7 @@ def page_data(study: StudyResults) -> dict[str, Any]:
         "title": manifest.get("title", "study"),
         "shape": [int(layers), int(heads)],
         "metric": METRIC_WORDS[study.metric].name,
-        "letter": UNIT_LETTERS[study.unit],
+        "columns": [column_label(head, study.unit, heads) for head in range(heads)],
         "seeds": list(study.seeds),
         "roles": {
             role: {"slug": slug(role), "meaning": ROLES[role], "evidence": told}

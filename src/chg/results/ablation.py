@@ -82,7 +82,7 @@ class AblationResult:
     num_heads: Place | None = None
     """Columns of the gate matrix: the most heads of any layer."""
     unit: Unit = "head"
-    """Unit that was ablated: a query head, or a `kv_group` of query heads."""
+    """Unit that was ablated: a query head, a `kv_group` of query heads, or heads and MLPs."""
     ablation: AblationKind = "zero"
     """Kind of replacement of an ablated head."""
     method: Method = "exact"
@@ -116,8 +116,8 @@ class AblationResult:
         return [(entry.layer, entry.head) for entry in self.heads or self.steps]
 
     def name(self, layer: int, head: int) -> str:
-        """Name of a head, `L3H7`, or of a key-value group, `L3G1`."""
-        return head_label(layer, head, self.unit)
+        """Name of a head, `L3H7`, of a key-value group, `L3G1`, or of an MLP, `L3MLP`."""
+        return head_label(layer, head, self.unit, self.shape[1])
 
     @property
     def scores(self) -> NDArray[np.float64]:

@@ -83,7 +83,7 @@ def require_one_shape(studies: Sequence[NamedStudy]) -> None:
 
 def _shape(one: NamedStudy) -> str:
     layers, heads = one.study.roles.shape[1:]
-    return f"{layers} layers x {heads} {UNIT_NAMES[one.study.unit]}s"
+    return f"{layers} layers x {heads} {UNIT_NAMES[one.study.unit][1]}"
 
 
 def compare_studies(

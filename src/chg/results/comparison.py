@@ -128,8 +128,8 @@ class ComparisonResults:
         return pair.column("ablation_change") in self.heads
 
     def name(self, layer: int, head: int) -> str:
-        """Name of a head, `L3H7`, or of a key-value group, `L3G1`."""
-        return head_label(layer, head, self.unit)
+        """Name of a head, `L3H7`, of a key-value group, `L3G1`, or of an MLP block, `L3MLP`."""
+        return head_label(layer, head, self.unit, self.shape[1])
 
     def role_map(self, name: str) -> NDArray[Any]:
         """Roles of a run as `[layer, head]`; empty where there is no head."""

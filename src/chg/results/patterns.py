@@ -36,13 +36,15 @@ class AttentionPatterns:
     length: int
     """Random tokens of a row; each row has them twice."""
     unit: Unit = "head"
-    """Unit of a column: a query head, or a `kv_group`, which has its strongest head's scores."""
+    """Unit of a column: a query head, or a `kv_group`, which has its strongest head's scores. The
+    column of MLP blocks has none."""
 
     def __repr__(self) -> str:
         layers, heads = self.induction.shape
+        units = UNIT_NAMES[self.unit][1]
         return (
-            f"<AttentionPatterns of {self.model}, {layers} layers x {heads} "
-            f"{UNIT_NAMES[self.unit]}s, on {self.rows} rows of {self.length} random tokens twice; "
+            f"<AttentionPatterns of {self.model}, {layers} layers x {heads} {units}, on "
+            f"{self.rows} rows of {self.length} random tokens twice; "
             f"highest {', '.join(map(self._highest, PATTERNS))}>"
         )
 
@@ -54,5 +56,5 @@ class AttentionPatterns:
     def _highest(self, name: str) -> str:
         scores = self.by_name[name]
         layer, head = np.unravel_index(np.nanargmax(scores), scores.shape)
-        label = head_label(int(layer), int(head), self.unit)
+        label = head_label(int(layer), int(head), self.unit, scores.shape[1])
         return f"{PATTERN_NAMES[name]} {label} {scores[layer, head]:.2f}"

@@ -66,7 +66,7 @@ class StudyResults:
         roles = ", ".join(f"{count} {role}" for role, count in counts.items())
         return (
             f"<{type(self).__name__} of {self.manifest.get('title')}, {len(self.seeds)} seeds, "
-            f"{layers} layers x {heads} {UNIT_NAMES[self.unit]}s: {roles}>"
+            f"{layers} layers x {heads} {UNIT_NAMES[self.unit][1]}: {roles}>"
         )
 
     @classmethod
@@ -159,8 +159,9 @@ class StudyResults:
 
     @property
     def unit(self) -> Unit:
-        """Unit that has a gate: a query head, or a key-value group of query heads."""
-        return "kv_group" if self.manifest.get("unit") == "kv_group" else "head"
+        """Unit that has a gate: a query head, a key-value group of them, or heads and MLPs."""
+        unit: Unit = self.manifest.get("unit", "head")
+        return unit
 
     @property
     def metric(self) -> Metric:
@@ -185,8 +186,8 @@ class StudyResults:
         return rows[at_strength] if strength is not None else rows
 
     def name(self, layer: int, head: int) -> str:
-        """Name of a head, `L3H7`, or of a key-value group, `L3G1`."""
-        return head_label(layer, head, self.unit)
+        """Name of a head, `L3H7`, of a key-value group, `L3G1`, or of an MLP, `L3MLP`."""
+        return head_label(layer, head, self.unit, self.roles.shape[2])
 
     def matrix(self, column: str, missing: Any = np.nan) -> NDArray[Any]:
         """A column of `heads` as `[layer, head]`; `missing` where there is no head."""

@@ -29,7 +29,7 @@ function reading(index) {
   return element(
     "table",
     { class: "plain" },
-    element("caption", {}, `L${layer}${data.letter}${head}`),
+    element("caption", {}, `L${layer}${data.labels[head]}`),
     element(
       "thead",
       {},

@@ -8,12 +8,13 @@ const SCORES = ["facilitation", "irrelevance", "interference"];
 const PATTERNS = { previous_token: "Previous token", duplicate_token: "Duplicate token", induction: "Induction" };
 const STAGES = { initial: "G0", retention: "G+", removal: "G\u2212" };
 const MAX_PINS = 6;
+// The column of MLP blocks, in names and in the csv; the last, where they have gates.
+const MLP = "MLP";
 
-const heads = parseCsv(data.csv).map((row, index) => ({
-  ...row,
-  index,
-  name: `L${row.layer}${data.letter}${row.head}`,
-}));
+const heads = parseCsv(data.csv).map((row, index) => {
+  const head = columnNumber(String(row.head));
+  return { ...row, head, index, name: `L${row.layer}${data.columns[head]}` };
+});
 const grid = Array.from({ length: LAYERS }, () => new Array(HEADS).fill(null));
 for (const head of heads) grid[head.layer][head.head] = head;
 
@@ -147,16 +148,22 @@ function signed(value, digits = 4) {
   return (rounded > 0 ? "+" : "") + number(rounded, digits);
 }
 
-// L3H7, L3.H7, 3.7 and 3H7 name a head, L3 or 3 a layer, H7 a column.
+// L3H7, L3.H7, 3.7 and 3H7 name a head, L3MLP an MLP, L3 or 3 a layer, H7 or MLP a column.
 function parseHeads(text) {
   const tokens = text.split(/[\s,;]+/).filter(Boolean);
   return tokens.map((token) => {
-    const column = token.match(/^[hg](\d+)$/i);
-    if (column) return { head: Number(column[1]) };
-    const found = token.match(/^l?(\d+)(?:[.:]?[hg]?(\d+))?$/i);
+    const column = token.match(/^(?:[hg](\d+)|mlp)$/i);
+    if (column) return { head: columnNumber(column[1] ?? MLP) };
+    const found = token.match(/^l?(\d+)(?:[.:]?(?:[hg]?(\d+)|(mlp)))?$/i);
     if (!found) return { unknown: token };
-    return { layer: Number(found[1]), head: found[2] === undefined ? undefined : Number(found[2]) };
+    return { layer: Number(found[1]), head: columnNumber(found[2] ?? found[3]) };
   });
+}
+
+// Place of a column that is written as a number or as MLP; none where nothing is.
+function columnNumber(text) {
+  if (text === undefined) return undefined;
+  return text.toUpperCase() === MLP ? data.columns.indexOf(MLP) : Number(text);
 }
 
 function matches(head) {

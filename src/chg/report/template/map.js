@@ -54,7 +54,10 @@ function topOf(head) {
 
 function axisLabels() {
   const most = (length, room) => Math.max(2, Math.min(20, length / room));
-  const across = ticks(HEADS, most(HEADS * size.across, 24)).map((i) =>
+  const withMlps = data.columns[HEADS - 1] === MLP;
+  const numbered = ticks(HEADS - withMlps, most(HEADS * size.across, 24));
+  const apart = numbered.filter((i) => !withMlps || (HEADS - 1 - i) * size.across > 24);
+  const across = [...apart, ...(withMlps ? [HEADS - 1] : [])].map((i) =>
     svg(
       "text",
       {
@@ -62,7 +65,7 @@ function axisLabels() {
         y: MARGIN.top - 7,
         "text-anchor": "middle",
       },
-      String(i),
+      data.columns[i] === MLP ? MLP : String(i),
     ),
   );
   const down = ticks(LAYERS, most(LAYERS * size.down, 16)).map((i) =>
