@@ -46,7 +46,7 @@ def mib_importances(study: StudyResults) -> dict[str, Any]:
         nodes[f"m{layer}"] = {"in_graph": True}
         for column in np.flatnonzero(np.isfinite(places[layer])).tolist():
             name = f"a{layer}.h{column}" if column < heads else f"m{layer}"
-            score = 1 - float(places[layer, column]) / count
+            score = (count - float(places[layer, column])) / count
             nodes[name] = {"in_graph": bool(kept[layer, column]), "score": score}
     config = {
         "n_layers": layers,
