@@ -47,7 +47,7 @@ def run(command: Command) -> None:
     check = command.check
     finished = Study.load(check.run)
     folder = ensure_folder(check.out or Path(check.run) / "validation")
-    called = _study_command(finished.manifest.get("command"), check)
+    called = command_again(finished.manifest.get("command"), check)
     opened = called.open()
     model, tokenizer = load_checked_model(called.model)
     inputs = opened.tokenize(model, tokenizer)
@@ -90,7 +90,7 @@ def _write_and_print(finished: Study, result: Validation, folder: Path) -> None:
     say(f"wrote checks.json, faithfulness.json and their pictures to {folder}")
 
 
-def _study_command(settings: Mapping[str, Any] | None, check: CheckConfig) -> StudyCommand:
+def command_again(settings: Mapping[str, Any] | None, check: CheckConfig) -> StudyCommand:
     """The command that made the study, with what is to be different now.
 
     Raises:
