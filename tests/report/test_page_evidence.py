@@ -13,13 +13,13 @@ from matplotlib.figure import Figure
 from playwright.sync_api import Page
 
 from chg.report import Study
+from chg.report.check_panels import check_panels
 from chg.report.evidence import evidence
 from chg.report.findings import findings
 from chg.report.page import render_page, save_page
 from chg.report.page_charts import chart_sections
 from chg.report.page_facts import FORMULAS, reading_rows
 from chg.report.palette import slug
-from chg.report.panels import check_panels
 from chg.results import FAMILIES, ROLES, Convergence, FitMotion
 from support.example_study import TOLERANCE, example_study
 from support.page import Open, table_names

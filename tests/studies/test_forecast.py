@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-import chg.studies.forecast as module
+import chg.studies.timing as module
 from chg import study
 from chg.config.study import StudyConfig
 from chg.selftest.planted import copy_rows, planted_model

@@ -9,18 +9,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from chg.config import METRIC_WORDS
+from chg.report.check_panels import check_panels, expectation, judgment
 from chg.report.embedded import SIZE, embed
-from chg.report.faithfulness import faithfulness_panels
+from chg.report.faithfulness_panels import faithfulness_panels
 from chg.report.opening import prose
 from chg.report.palette import slug
 from chg.report.panels import (
     Panel,
     agreement_panels,
     between_seeds,
-    check_panels,
     curve_panels,
-    expectation,
-    judgment,
     layer_panels,
     path_panels,
     spread,

@@ -13,17 +13,14 @@ from matplotlib.patches import Patch, Polygon
 
 from chg.errors import ResultsError
 from chg.report.canvas import Canvas, Target, canvas
+from chg.report.check_panels import check_legend, check_panels, expectation, judgment
 from chg.report.drawing import ablation_map, draw_roles, label_heads, map_size, unit_map
-from chg.report.faithfulness import faithfulness_panels
+from chg.report.faithfulness_panels import faithfulness_panels
 from chg.report.palette import GATE_COLOR, MUTED, ROLE_COLORS, SCORE_COLORS
 from chg.report.panels import (
     Panel,
     agreement_panels,
-    check_legend,
-    check_panels,
     curve_panels,
-    expectation,
-    judgment,
     layer_panels,
     path_panels,
 )
