@@ -75,6 +75,7 @@ class PartialForward:
         self._site_of = {site.layer: site for site in sites}
         self._pass: RunningPass | None = None
         self._final_hidden: Tensor | None = None
+        self._gates_mlps = False
         self._handles: list[RemovableHandle] = []
         self._patches: list[Patch] = []
 
@@ -109,9 +110,6 @@ class PartialForward:
                 # First, so that kept heads are those before any gates of the user's own.
                 scale = self._projection(site)
                 self._handles.append(site.projection.register_forward_pre_hook(scale, prepend=True))
-            for block in self.sites.mlps:
-                scale_behind = self._mlp(block)
-                self._handles.append(block.module.register_forward_hook(scale_behind, prepend=True))
         except BaseException:
             self.__exit__()
             raise
@@ -124,6 +122,7 @@ class PartialForward:
             patch.undo()
         self._handles.clear()
         self._patches.clear()
+        self._gates_mlps = False
 
     def run(self, order: PassOrder) -> tuple[Float[Tensor, "scored 1 *width"], dict[int, State]]:
         """Run rows, each under its own gates.
@@ -132,6 +131,8 @@ class PartialForward:
             The residual stream that leaves the last layer at the scored positions, and the states
             asked for.
         """
+        if order.gates.shape[-1] > self.sites.shape[1] and not self._gates_mlps:
+            self._gate_mlps()
         running = RunningPass(order, self.last_layer if order.cut is None else order.cut)
         self._pass = running
         try:
@@ -297,6 +298,13 @@ class PartialForward:
             return scale_heads(args[0], gates, site, reference), *args[1:]
 
         return scale
+
+    def _gate_mlps(self) -> None:
+        """Let passes gate MLPs from now on; those of heads alone do without these hooks."""
+        self._gates_mlps = True
+        for site in self.sites.mlps:
+            handle = site.module.register_forward_hook(self._mlp(site), prepend=True)
+            self._handles.append(handle)
 
     def _mlp(self, site: MlpSite) -> Callable[..., Any]:
         i, heads = site.layer, self.sites.shape[1]
