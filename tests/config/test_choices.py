@@ -37,7 +37,7 @@ def test_every_class_of_settings_is_checked() -> None:
 def test_a_misspelt_choice_is_refused(settings: Any, name: str, hint: Any) -> None:
     choices = get_args(hint)
     for wrong in (f"{choices[-1]}s", choices[0].upper(), "", None, 1, [choices[0]]):
-        with pytest.raises(ConfigError, match=f"--{name} must be one of {choices[0]}, "):
+        with pytest.raises(ConfigError, match=rf"--{name} must be one of {choices[0]}\b"):
             settings(**{name: wrong})
 
 

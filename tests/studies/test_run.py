@@ -99,7 +99,7 @@ def _check_folder(folder: Path, found: Study) -> None:
     names = {path.name for path in folder.iterdir()}
     assert names == {
         "config.yaml", "manifest.json", "gates.safetensors", "metrics.jsonl", "heads.csv",
-        "heads.parquet", "checks.json", "report.html", "figures", "continue",
+        "heads.parquet", "checks.json", "faithfulness.json", "report.html", "figures", "continue",
     }  # fmt: skip
     again = Study.load(folder)
     assert again.seeds == found.seeds
