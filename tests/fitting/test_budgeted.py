@@ -22,8 +22,8 @@ from chg.fitting.budgeted import (
     soft_top_k,
     spread_ranks,
 )
-from chg.fitting.fit_budgeted import BudgetedFit
 from chg.fitting.optimizer import Update
+from chg.fitting.ranking import BudgetedFit
 from chg.fitting.updates import update_batches
 from chg.selftest.planted import HELPFUL, copy_rows, planted_model
 from support.engines import open_plain_engine

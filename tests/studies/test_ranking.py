@@ -15,7 +15,7 @@ from chg.engine.engine import open_engine
 from chg.errors import ConfigError, ResultsError
 from chg.export import mib_importances
 from chg.fitting.budgeted import spread_ranks
-from chg.fitting.fit_budgeted import BudgetedFit
+from chg.fitting.ranking import BudgetedFit
 from chg.selftest.planted import HELPFUL, copy_rows, planted_model
 from chg.studies.ranking import settings_of
 from support.tiny_models import make_model

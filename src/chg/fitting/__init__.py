@@ -3,9 +3,9 @@
 from chg.fitting.budgeted import spread_ranks
 from chg.fitting.contrastive import ContrastResult, fit_contrastive, fit_matched
 from chg.fitting.fit import FitResult, fit_gates
-from chg.fitting.fit_budgeted import BudgetedFit, fit_budgeted
 from chg.fitting.losses import gate_regularizer, metric_loss
 from chg.fitting.optimizer import GateOptimizer, OptimizerOptions, Schedule, Update, starting_logits
+from chg.fitting.ranking import BudgetedFit, fit_budgeted
 from chg.fitting.stopping import updates_between_looks
 from chg.fitting.updates import MicroBatch, total_updates, update_batches
 
