@@ -28,7 +28,7 @@ from rich.console import Console
 from rich.table import Table
 
 import chg
-from chg.ablation import faithfulness, study_rankings
+from chg.ablation import PASSES_OF_A_GRADIENT, faithfulness, study_rankings
 from chg.cli.inputs import load_checked_model
 from chg.cli.validate import command_again
 from chg.config import AblationKind, CheckConfig
@@ -38,8 +38,6 @@ from chg.results import Faithfulness, Ranking
 
 UPDATES, BATCH, RATE = 100, 8, 0.0125
 """Of a budgeted fit, as in a study."""
-GRADIENT = 3
-"""Forward passes that a forward and a backward pass count as."""
 QUICK = ("builtin:icl", "builtin:instruction")
 
 
@@ -56,7 +54,7 @@ def rankings(
         scores = chg.ablate_heads(model, some, **settings).scores
         yield Ranking("ablation", -scores[None], len(study.heads) * len(some))
         estimate = chg.ablate_heads(model, some, mode="estimate", **settings).scores
-        passes = GRADIENT * len(ESTIMATE_POINTS) * len(some)
+        passes = PASSES_OF_A_GRADIENT * len(ESTIMATE_POINTS) * len(some)
         yield Ranking("estimate", -estimate[None], passes)
     removal = torch.from_numpy(study.logits["removal"]).mean(0)
     for name, start in (("removal", torch.sigmoid(removal)), ("estimate", None)):
@@ -67,7 +65,7 @@ def rankings(
             ).logits.double().numpy()
             for seed in range(options.seeds)
         ]  # fmt: skip
-        passes = GRADIENT * UPDATES * BATCH
+        passes = PASSES_OF_A_GRADIENT * UPDATES * BATCH
         yield Ranking(f"budgeted fit, {name} first", np.stack(fits), passes)
 
 

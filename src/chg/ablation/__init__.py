@@ -4,6 +4,7 @@ from chg.ablation.ablate import ablate_heads
 from chg.ablation.causal_check import affordable, causal_check
 from chg.ablation.faithfulness import faithfulness, measure_faithfulness
 from chg.ablation.rankings import (
+    PASSES_OF_A_GRADIENT,
     RANDOM_ORDERS,
     STUDY_RANKINGS,
     AnyRanking,
@@ -14,6 +15,7 @@ from chg.ablation.scores import ClosedAlone, individual_scores
 from chg.ablation.together import close_pairs, close_roles
 
 __all__ = [
+    "PASSES_OF_A_GRADIENT",
     "RANDOM_ORDERS",
     "STUDY_RANKINGS",
     "AnyRanking",
